@@ -1,0 +1,55 @@
+/**
+ * rule - what an optimizer's file includes first; rule_loops.h comes last.
+ *
+ * In between, a file rules/NAME.c has:
+ *
+ *     #define RULE_NAME NAME
+ *     #define RULE_SLOTS 2           the most state arrays it ever uses
+ *     static const struct kv_optim_param params[]   settings, a NULL name last
+ *     static unsigned slots(const double *p)        how many with these
+ *     struct step                    what update() needs, as floats
+ *     static struct step prepare(const double *p, uint64_t t)
+ *     RULE_FN struct elem update(struct elem e, float g, struct step k)
+ *
+ * prepare() runs once an update, in double; pow() and exp() stay there.
+ * update() runs once a weight and keeps to + - * / sqrtf: those are exact to
+ * the last bit everywhere, so a rule gives the same result on every processor.
+ * The files are built without fused multiply-add for the same reason; an
+ * update is bound by memory, so that costs nothing.
+ *
+ * Keep to what C and C++ share, and to branches that are constant or can be a
+ * select: a compiler for another device can then read the same file.
+ */
+#ifndef KV_COMMON_OPTIM_RULE_H
+#define KV_COMMON_OPTIM_RULE_H
+
+#include <math.h>
+#include <string.h>
+
+#include "common/compute/stream.h"
+#include "common/compute/vector.h"
+#include "common/optim/optim.h"
+
+#define RULE_FN KV_TEMPLATE
+
+/* One weight and its state, by value: a rule cannot reach anything else. */
+struct elem {
+    float w;
+    float s[KV_OPTIM_SLOTS_MAX];
+    unsigned slots; /* How many of s count. A constant in each loop. */
+};
+
+/* clip_gradient as a limit that rule_clip() can always apply: 0 or less is
+ * off. */
+static inline float rule_limit(double clip_gradient)
+{
+    return clip_gradient > 0 ? (float)clip_gradient : INFINITY;
+}
+
+RULE_FN float rule_clip(float g, float limit)
+{
+    g = g > limit ? limit : g;
+    return g < -limit ? -limit : g; /* A NaN passes: it must be seen. */
+}
+
+#endif
