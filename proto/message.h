@@ -1,0 +1,165 @@
+/**
+ * message - typed metadata of one frame; only message*.c see kv.pb-c.h.
+ *
+ * Many small slices travel in one frame as runs, so that a batch of a thousand
+ * consecutive slices costs a few bytes of metadata. message_add() extends the
+ * last run where it can.
+ *
+ * Thread:  pure.
+ * Memory:  unpacked strings and arrays live in the scratch, until its reset;
+ *          strings are NUL-terminated. Packing borrows.
+ * Result:  what message_unpack() returns is validated: enums known, counts
+ *          within limits.h, no run crosses KV_SLOTS_MAX, the sizes of the runs
+ *          sum up to the payload's size, strings without control characters.
+ */
+#ifndef KV_PROTO_MESSAGE_H
+#define KV_PROTO_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/scratch.h"
+#include "common/base/status.h"
+#include "proto/limits.h"
+
+/* The oneof's field numbers. */
+enum message_kind {
+    MESSAGE_NONE,
+    MESSAGE_WELCOME,
+    MESSAGE_ERROR,
+    MESSAGE_OK,
+    MESSAGE_JOIN,
+    MESSAGE_JOINED,
+    MESSAGE_ENLIST,
+    MESSAGE_KEY,
+    MESSAGE_PLACED,
+    MESSAGE_BARRIER,
+    MESSAGE_LEAVE,
+    MESSAGE_OPEN,
+    MESSAGE_OPENED,
+    MESSAGE_PUSH,
+    MESSAGE_PULL,
+    MESSAGE_ANSWER,
+    MESSAGE_AGAIN,
+    MESSAGE_OPTIMIZER,
+    MESSAGE_HYPER,
+    MESSAGE_STALLED
+};
+
+/* When a round ends; stated by each worker, the same for the whole job. */
+enum kv_policy_id { KV_POLICY_SYNC = 1, KV_POLICY_ASYNC = 2 };
+
+/* Slots slot .. slot+count-1, of the same round and the same size each. */
+struct run {
+    uint32_t slot, count;
+    uint64_t round;
+    uint32_t size; /* Bytes of each; 0 where the message has no payload. */
+};
+
+struct message_batch { /* PUSH, PULL, ANSWER, AGAIN */
+    struct run *runs;
+    uint32_t run_count;
+    uint32_t codec; /* PUSH only. */
+};
+
+struct message {
+    enum message_kind kind;
+    union {
+        struct {
+            uint64_t arena_id;
+            uint32_t rank;
+        } welcome;
+        struct {
+            enum kv_status status;
+            const char *text;
+            bool about_slot, pull;
+            uint32_t slot;
+            uint64_t round;
+        } error;
+        struct {
+            enum kv_policy_id policy;
+        } join;
+        struct {
+            uint32_t rank, workers, server_count;
+            const char **address; /* server_count of each. */
+            uint32_t *shards;
+            uint64_t barrier;
+            uint32_t slice_bytes;
+        } joined;
+        struct {
+            uint32_t index, shards;
+            const char *address;
+        } enlist;
+        struct {
+            const char *name; /* NULL: the key is `number`. */
+            int64_t number;
+            uint32_t dtype; /* A known enum kv_dtype. */
+            uint32_t dims;
+            uint64_t shape[KV_DIMS_MAX]; /* Product within KV_COUNT_MAX. */
+        } key;
+        struct {
+            uint32_t key_id;
+            uint64_t slice_count;
+        } placed;
+        struct {
+            uint64_t generation;
+        } barrier;
+        struct {
+            uint32_t key_id, slice, dtype;
+            uint64_t count;
+        } open;
+        struct {
+            uint32_t slot;
+            uint64_t round;
+        } opened;
+        struct message_batch batch;
+        struct {
+            const char *name;
+            uint32_t param_count;
+            const char *param[KV_PARAMS_MAX];
+            double value[KV_PARAMS_MAX]; /* Finite. */
+        } optimizer;
+        struct {
+            const char *param;
+            double value; /* Finite. */
+        } hyper;
+        struct {
+            uint32_t slot, seconds, listed, missing_count;
+            uint64_t round;
+            uint32_t missing[KV_MISSING_MAX];
+            bool connected[KV_MISSING_MAX];
+        } stalled;
+    };
+};
+
+/* A bound of what message_pack() needs for a batch of KV_BATCH_RUNS_MAX runs.
+ */
+#define MESSAGE_BATCH_META_MAX 4096
+
+/* Enough scratch to unpack any valid message. */
+#define MESSAGE_SCRATCH_SIZE (256u << 10)
+
+/* KV_EPROTO for anything malformed or beyond a limit; `reason`, when not NULL,
+ * is set to a static sentence. payload_size is the frame's. */
+KV_MUST_CHECK enum kv_status
+message_unpack(struct scratch *scratch, const void *meta, size_t meta_size,
+               size_t payload_size, struct message *out, const char **reason);
+
+/* Bytes written to `out`. KV_ETOOBIG when they exceed `capacity`. */
+KV_MUST_CHECK enum kv_status message_pack(const struct message *m, void *out,
+                                          size_t capacity, size_t *size);
+
+const char *message_kind_name(enum message_kind kind);
+
+/* Append a slice to a batch of at most KV_BATCH_RUNS_MAX runs; false when a
+ * new run would be needed and there is no room for one, or when there are
+ * KV_BATCH_ENTRIES_MAX slices already. */
+bool message_add(struct message_batch *batch, uint32_t slot, uint64_t round,
+                 uint32_t size);
+
+/* The single slice of a batch that has just one, and KV_DIRECT_MIN bytes or
+ * more of payload; else NULL. Such a payload goes straight to its tensor. */
+const struct run *message_direct(const struct message *m);
+
+#endif

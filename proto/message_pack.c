@@ -1,0 +1,321 @@
+#include "proto/message.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "kv.pb-c.h"
+
+/* What an envelope points to while it is being packed; on the stack. */
+struct parts {
+    union {
+        Kv__Welcome welcome;
+        Kv__Error error;
+        Kv__Ok ok;
+        Kv__Join join;
+        Kv__Joined joined;
+        Kv__Enlist enlist;
+        Kv__Key key;
+        Kv__Placed placed;
+        Kv__Barrier barrier;
+        Kv__Leave leave;
+        Kv__Open open;
+        Kv__Opened opened;
+        Kv__Push push;
+        Kv__Pull pull;
+        Kv__Answer answer;
+        Kv__Again again;
+        Kv__Optimizer optimizer;
+        Kv__Hyper hyper;
+        Kv__Stalled stalled;
+    };
+    uint32_t slot[KV_BATCH_RUNS_MAX], count[KV_BATCH_RUNS_MAX];
+    uint32_t size[KV_BATCH_RUNS_MAX];
+    uint64_t round[KV_BATCH_RUNS_MAX];
+    protobuf_c_boolean connected[KV_MISSING_MAX];
+};
+
+typedef void (*fill_fn)(const struct message *m, struct parts *p,
+                        Kv__Envelope *env);
+
+/* --- Control link -------------------------------------------------------- */
+
+static void fill_welcome(const struct message *m, struct parts *p,
+                         Kv__Envelope *env)
+{
+    kv__welcome__init(&p->welcome);
+    p->welcome.arena_id = m->welcome.arena_id;
+    p->welcome.rank = m->welcome.rank;
+    env->welcome = &p->welcome;
+}
+
+static void fill_error(const struct message *m, struct parts *p,
+                       Kv__Envelope *env)
+{
+    kv__error__init(&p->error);
+    p->error.status = m->error.status;
+    p->error.text = (char *)m->error.text;
+    p->error.about_slot = m->error.about_slot;
+    p->error.slot = m->error.slot;
+    p->error.round = m->error.round;
+    p->error.pull = m->error.pull;
+    env->error = &p->error;
+}
+
+static void fill_ok(const struct message *m, struct parts *p, Kv__Envelope *env)
+{
+    (void)m;
+    kv__ok__init(&p->ok);
+    env->ok = &p->ok;
+}
+
+static void fill_join(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    kv__join__init(&p->join);
+    p->join.policy = m->join.policy;
+    env->join = &p->join;
+}
+
+static void fill_joined(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    kv__joined__init(&p->joined);
+    p->joined.rank = m->joined.rank;
+    p->joined.workers = m->joined.workers;
+    p->joined.n_address = m->joined.server_count;
+    p->joined.address = (char **)m->joined.address;
+    p->joined.n_shards = m->joined.server_count;
+    p->joined.shards = m->joined.shards;
+    p->joined.barrier = m->joined.barrier;
+    p->joined.slice_bytes = m->joined.slice_bytes;
+    env->joined = &p->joined;
+}
+
+static void fill_enlist(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    kv__enlist__init(&p->enlist);
+    p->enlist.index = m->enlist.index;
+    p->enlist.address = (char *)m->enlist.address;
+    p->enlist.shards = m->enlist.shards;
+    env->enlist = &p->enlist;
+}
+
+static void fill_key(const struct message *m, struct parts *p,
+                     Kv__Envelope *env)
+{
+    KV_CHECK(m->key.dims <= KV_DIMS_MAX);
+    kv__key__init(&p->key);
+    if (m->key.name != NULL) {
+        p->key.name.data = (uint8_t *)m->key.name;
+        p->key.name.len = strlen(m->key.name);
+    }
+    p->key.number = m->key.number;
+    p->key.dtype = m->key.dtype;
+    p->key.n_shape = m->key.dims;
+    p->key.shape = (uint64_t *)m->key.shape;
+    env->key = &p->key;
+}
+
+static void fill_placed(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    kv__placed__init(&p->placed);
+    p->placed.key_id = m->placed.key_id;
+    p->placed.slice_count = m->placed.slice_count;
+    env->placed = &p->placed;
+}
+
+static void fill_barrier(const struct message *m, struct parts *p,
+                         Kv__Envelope *env)
+{
+    kv__barrier__init(&p->barrier);
+    p->barrier.generation = m->barrier.generation;
+    env->barrier = &p->barrier;
+}
+
+static void fill_leave(const struct message *m, struct parts *p,
+                       Kv__Envelope *env)
+{
+    (void)m;
+    kv__leave__init(&p->leave);
+    env->leave = &p->leave;
+}
+
+/* --- Data link ----------------------------------------------------------- */
+
+static void fill_open(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    kv__open__init(&p->open);
+    p->open.key_id = m->open.key_id;
+    p->open.slice = m->open.slice;
+    p->open.dtype = m->open.dtype;
+    p->open.count = m->open.count;
+    env->open = &p->open;
+}
+
+static void fill_opened(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    kv__opened__init(&p->opened);
+    p->opened.slot = m->opened.slot;
+    p->opened.round = m->opened.round;
+    env->opened = &p->opened;
+}
+
+static void columns_of(const struct message_batch *batch, struct parts *p)
+{
+    KV_CHECK(batch->run_count <= KV_BATCH_RUNS_MAX);
+    for (uint32_t i = 0; i < batch->run_count; i++) {
+        p->slot[i] = batch->runs[i].slot;
+        p->count[i] = batch->runs[i].count;
+        p->round[i] = batch->runs[i].round;
+        p->size[i] = batch->runs[i].size;
+    }
+}
+
+static void fill_push(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    size_t n = m->batch.run_count;
+
+    columns_of(&m->batch, p);
+    kv__push__init(&p->push);
+    p->push.n_slot = p->push.n_count = p->push.n_round = p->push.n_size = n;
+    p->push.slot = p->slot;
+    p->push.count = p->count;
+    p->push.round = p->round;
+    p->push.size = p->size;
+    p->push.codec = m->batch.codec;
+    env->push = &p->push;
+}
+
+static void fill_pull(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    size_t n = m->batch.run_count;
+
+    columns_of(&m->batch, p);
+    kv__pull__init(&p->pull);
+    p->pull.n_slot = p->pull.n_count = p->pull.n_round = n;
+    p->pull.slot = p->slot;
+    p->pull.count = p->count;
+    p->pull.round = p->round;
+    env->pull = &p->pull;
+}
+
+static void fill_answer(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    size_t n = m->batch.run_count;
+
+    columns_of(&m->batch, p);
+    kv__answer__init(&p->answer);
+    p->answer.n_slot = p->answer.n_count = n;
+    p->answer.n_round = p->answer.n_size = n;
+    p->answer.slot = p->slot;
+    p->answer.count = p->count;
+    p->answer.round = p->round;
+    p->answer.size = p->size;
+    env->answer = &p->answer;
+}
+
+static void fill_again(const struct message *m, struct parts *p,
+                       Kv__Envelope *env)
+{
+    size_t n = m->batch.run_count;
+
+    columns_of(&m->batch, p);
+    kv__again__init(&p->again);
+    p->again.n_slot = p->again.n_count = p->again.n_round = n;
+    p->again.slot = p->slot;
+    p->again.count = p->count;
+    p->again.round = p->round;
+    env->again = &p->again;
+}
+
+static void fill_optimizer(const struct message *m, struct parts *p,
+                           Kv__Envelope *env)
+{
+    KV_CHECK(m->optimizer.param_count <= KV_PARAMS_MAX);
+    kv__optimizer__init(&p->optimizer);
+    p->optimizer.name = (char *)m->optimizer.name;
+    p->optimizer.n_param = m->optimizer.param_count;
+    p->optimizer.param = (char **)m->optimizer.param;
+    p->optimizer.n_value = m->optimizer.param_count;
+    p->optimizer.value = (double *)m->optimizer.value;
+    env->optimizer = &p->optimizer;
+}
+
+static void fill_hyper(const struct message *m, struct parts *p,
+                       Kv__Envelope *env)
+{
+    kv__hyper__init(&p->hyper);
+    p->hyper.param = (char *)m->hyper.param;
+    p->hyper.value = m->hyper.value;
+    env->hyper = &p->hyper;
+}
+
+static void fill_stalled(const struct message *m, struct parts *p,
+                         Kv__Envelope *env)
+{
+    KV_CHECK(m->stalled.listed <= KV_MISSING_MAX);
+    kv__stalled__init(&p->stalled);
+    for (uint32_t i = 0; i < m->stalled.listed; i++) {
+        p->connected[i] = m->stalled.connected[i];
+    }
+    p->stalled.slot = m->stalled.slot;
+    p->stalled.round = m->stalled.round;
+    p->stalled.seconds = m->stalled.seconds;
+    p->stalled.n_missing = m->stalled.listed;
+    p->stalled.missing = (uint32_t *)m->stalled.missing;
+    p->stalled.n_connected = m->stalled.listed;
+    p->stalled.connected = p->connected;
+    p->stalled.missing_count = m->stalled.missing_count;
+    env->stalled = &p->stalled;
+}
+
+/* --- Public -------------------------------------------------------------- */
+
+static const fill_fn fills[] = {
+    [MESSAGE_WELCOME] = fill_welcome,
+    [MESSAGE_ERROR] = fill_error,
+    [MESSAGE_OK] = fill_ok,
+    [MESSAGE_JOIN] = fill_join,
+    [MESSAGE_JOINED] = fill_joined,
+    [MESSAGE_ENLIST] = fill_enlist,
+    [MESSAGE_KEY] = fill_key,
+    [MESSAGE_PLACED] = fill_placed,
+    [MESSAGE_BARRIER] = fill_barrier,
+    [MESSAGE_LEAVE] = fill_leave,
+    [MESSAGE_OPEN] = fill_open,
+    [MESSAGE_OPENED] = fill_opened,
+    [MESSAGE_PUSH] = fill_push,
+    [MESSAGE_PULL] = fill_pull,
+    [MESSAGE_ANSWER] = fill_answer,
+    [MESSAGE_AGAIN] = fill_again,
+    [MESSAGE_OPTIMIZER] = fill_optimizer,
+    [MESSAGE_HYPER] = fill_hyper,
+    [MESSAGE_STALLED] = fill_stalled,
+};
+
+enum kv_status message_pack(const struct message *m, void *out, size_t capacity,
+                            size_t *size)
+{
+    Kv__Envelope env;
+    struct parts parts;
+    size_t needed;
+
+    KV_CHECK(m->kind > MESSAGE_NONE && m->kind <= MESSAGE_STALLED);
+    kv__envelope__init(&env);
+    env.body_case = (Kv__Envelope__BodyCase)m->kind;
+    fills[m->kind](m, &parts, &env);
+    needed = kv__envelope__get_packed_size(&env);
+    if (needed > capacity || needed > KV_META_MAX) {
+        return KV_ETOOBIG;
+    }
+    KV_CHECK(kv__envelope__pack(&env, out) == needed);
+    *size = needed;
+    return KV_OK;
+}

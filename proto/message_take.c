@@ -1,0 +1,224 @@
+#include "proto/message_take.h"
+
+#include <math.h>
+
+static const char bad_slot[] = "slot out of range";
+
+/* --- Slices -------------------------------------------------------------- */
+
+const char *take_open(struct scratch *scratch, const Kv__Envelope *env,
+                      size_t payload_size, struct message *out)
+{
+    const Kv__Open *pb = env->open;
+
+    (void)scratch;
+    if (payload_size > KV_SLICE_BYTES_MAX) {
+        return "open with too large a value";
+    }
+    if (pb->dtype >= TAKE_DTYPE_MAX) {
+        return "open with an unknown dtype";
+    }
+    if (pb->count < 1 || pb->count > KV_SLICE_BYTES_MAX) {
+        return "open with a size out of range";
+    }
+    out->open.key_id = pb->key_id;
+    out->open.slice = pb->slice;
+    out->open.dtype = pb->dtype;
+    out->open.count = pb->count;
+    return NULL;
+}
+
+const char *take_opened(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out)
+{
+    (void)scratch;
+    (void)payload_size;
+    if (env->opened->slot >= KV_SLOTS_MAX) {
+        return bad_slot;
+    }
+    out->opened.slot = env->opened->slot;
+    out->opened.round = env->opened->round;
+    return NULL;
+}
+
+/* --- Batches ------------------------------------------------------------- */
+
+/* The runs as they stand on the wire: a column for each of their fields. */
+struct columns {
+    size_t slots, counts, rounds;
+    const uint32_t *slot, *count;
+    const uint64_t *round;
+    bool sized; /* Has the column below. */
+    size_t sizes;
+    const uint32_t *size;
+    uint32_t size_min;
+};
+
+static const char *take_run(const struct columns *c, size_t i, struct run *run)
+{
+    *run = (struct run){c->slot[i], c->count[i], c->round[i],
+                        c->sized ? c->size[i] : 0};
+    if (run->count < 1 || run->count > KV_BATCH_ENTRIES_MAX) {
+        return "batch of too many slices, or none";
+    }
+    if ((uint64_t)run->slot + run->count > KV_SLOTS_MAX) {
+        return bad_slot;
+    }
+    if (run->size < c->size_min || run->size > KV_SLICE_BYTES_MAX) {
+        return "slice with a size out of range";
+    }
+    return NULL;
+}
+
+static const char *take_runs(struct scratch *scratch, const struct columns *c,
+                             size_t payload_size, struct message_batch *out)
+{
+    uint64_t entries = 0, bytes = 0;
+    struct run *runs;
+
+    if (c->slots < 1 || c->slots > KV_BATCH_RUNS_MAX || c->counts != c->slots ||
+        c->rounds != c->slots || c->sizes != (c->sized ? c->slots : 0)) {
+        return "batch with uneven, too many or no runs";
+    }
+    runs = scratch_alloc(scratch, c->slots * sizeof *runs);
+    if (runs == NULL) {
+        return take_out_of_scratch;
+    }
+    for (size_t i = 0; i < c->slots; i++) {
+        const char *wrong = take_run(c, i, &runs[i]);
+
+        if (wrong != NULL) {
+            return wrong;
+        }
+        entries += runs[i].count;
+        bytes += (uint64_t)runs[i].count * runs[i].size;
+    }
+    if (entries > KV_BATCH_ENTRIES_MAX) {
+        return "batch of too many slices";
+    }
+    if (bytes != payload_size) {
+        return "sizes of the slices and of the payload differ";
+    }
+    *out = (struct message_batch){runs, (uint32_t)c->slots, 0};
+    return NULL;
+}
+
+const char *take_push(struct scratch *scratch, const Kv__Envelope *env,
+                      size_t payload_size, struct message *out)
+{
+    const Kv__Push *pb = env->push;
+    struct columns c = {
+        pb->n_slot, pb->n_count, pb->n_round, pb->slot, pb->count,
+        pb->round,  true,        pb->n_size,  pb->size, 1};
+    const char *wrong = take_runs(scratch, &c, payload_size, &out->batch);
+
+    if (wrong == NULL) {
+        out->batch.codec = pb->codec;
+    }
+    return wrong;
+}
+
+const char *take_pull(struct scratch *scratch, const Kv__Envelope *env,
+                      size_t payload_size, struct message *out)
+{
+    const Kv__Pull *pb = env->pull;
+    struct columns c = {
+        pb->n_slot, pb->n_count, pb->n_round, pb->slot, pb->count,
+        pb->round,  false,       0,           NULL,     0};
+
+    return take_runs(scratch, &c, payload_size, &out->batch);
+}
+
+const char *take_answer(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out)
+{
+    const Kv__Answer *pb = env->answer;
+    struct columns c = {
+        pb->n_slot, pb->n_count, pb->n_round, pb->slot, pb->count,
+        pb->round,  true,        pb->n_size,  pb->size, 0};
+
+    return take_runs(scratch, &c, payload_size, &out->batch);
+}
+
+const char *take_again(struct scratch *scratch, const Kv__Envelope *env,
+                       size_t payload_size, struct message *out)
+{
+    const Kv__Again *pb = env->again;
+    struct columns c = {
+        pb->n_slot, pb->n_count, pb->n_round, pb->slot, pb->count,
+        pb->round,  false,       0,           NULL,     0};
+
+    return take_runs(scratch, &c, payload_size, &out->batch);
+}
+
+/* --- The optimizer, notices ---------------------------------------------- */
+
+const char *take_optimizer(struct scratch *scratch, const Kv__Envelope *env,
+                           size_t payload_size, struct message *out)
+{
+    const Kv__Optimizer *pb = env->optimizer;
+
+    (void)scratch;
+    (void)payload_size;
+    if (!take_text_ok(pb->name, 1, KV_NAME_MAX)) {
+        return "optimizer with a malformed name";
+    }
+    if (pb->n_param > KV_PARAMS_MAX || pb->n_value != pb->n_param) {
+        return "optimizer with uneven or too many parameters";
+    }
+    for (size_t i = 0; i < pb->n_param; i++) {
+        if (!take_text_ok(pb->param[i], 1, KV_NAME_MAX) ||
+            !isfinite(pb->value[i])) {
+            return "optimizer with a malformed parameter";
+        }
+        out->optimizer.param[i] = pb->param[i];
+        out->optimizer.value[i] = pb->value[i];
+    }
+    out->optimizer.name = pb->name;
+    out->optimizer.param_count = (uint32_t)pb->n_param;
+    return NULL;
+}
+
+const char *take_hyper(struct scratch *scratch, const Kv__Envelope *env,
+                       size_t payload_size, struct message *out)
+{
+    const Kv__Hyper *pb = env->hyper;
+
+    (void)scratch;
+    (void)payload_size;
+    if (!take_text_ok(pb->param, 1, KV_NAME_MAX) || !isfinite(pb->value)) {
+        return "hyper with a malformed parameter";
+    }
+    out->hyper.param = pb->param;
+    out->hyper.value = pb->value;
+    return NULL;
+}
+
+const char *take_stalled(struct scratch *scratch, const Kv__Envelope *env,
+                         size_t payload_size, struct message *out)
+{
+    const Kv__Stalled *pb = env->stalled;
+
+    (void)scratch;
+    (void)payload_size;
+    if (pb->slot >= KV_SLOTS_MAX) {
+        return bad_slot;
+    }
+    if (pb->n_missing > KV_MISSING_MAX || pb->n_connected != pb->n_missing ||
+        pb->missing_count < pb->n_missing || pb->missing_count > KV_RANKS_MAX) {
+        return "stalled with uneven or too many ranks";
+    }
+    for (size_t i = 0; i < pb->n_missing; i++) {
+        if (pb->missing[i] >= KV_RANKS_MAX) {
+            return "stalled with a rank out of range";
+        }
+        out->stalled.missing[i] = pb->missing[i];
+        out->stalled.connected[i] = pb->connected[i] != 0;
+    }
+    out->stalled.slot = pb->slot;
+    out->stalled.round = pb->round;
+    out->stalled.seconds = pb->seconds;
+    out->stalled.listed = (uint32_t)pb->n_missing;
+    out->stalled.missing_count = pb->missing_count;
+    return NULL;
+}

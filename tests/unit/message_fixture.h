@@ -1,0 +1,245 @@
+/**
+ * message_fixture - a valid message of each kind, and steps to try it.
+ */
+#ifndef KV_TESTS_UNIT_MESSAGE_FIXTURE_H
+#define KV_TESTS_UNIT_MESSAGE_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "proto/message.h"
+
+struct fixture {
+    struct scratch scratch;
+    struct message message, got; /* Sent, and what came of it. */
+    size_t payload_size;
+    unsigned char meta[KV_META_MAX];
+    size_t meta_size;
+    struct run runs[KV_BATCH_RUNS_MAX];
+    const char *address[KV_SERVERS_MAX];
+    uint32_t shards[KV_SERVERS_MAX];
+    char text[KV_TEXT_MAX + 2];
+    unsigned char block[MESSAGE_SCRATCH_SIZE] __attribute__((aligned(64)));
+};
+
+static inline int set_up(void **state)
+{
+    struct fixture *f = aligned_alloc(64, (sizeof *f + 63) / 64 * 64);
+
+    memset(f, 0, sizeof *f);
+    scratch_init(&f->scratch, f->block, sizeof f->block);
+    *state = f;
+    return 0;
+}
+
+static inline int tear_down(void **state)
+{
+    free(*state);
+    return 0;
+}
+
+/* --- A valid message of each kind ---------------------------------------- */
+
+static inline void fill_batch(struct fixture *f, uint32_t run_count,
+                              uint32_t size)
+{
+    f->message.batch.runs = f->runs;
+    f->message.batch.run_count = run_count;
+    f->message.batch.codec = f->message.kind == MESSAGE_PUSH ? 3 : 0;
+    f->payload_size = 0;
+    for (uint32_t i = 0; i < run_count; i++) {
+        f->runs[i] = (struct run){i * 1000, 1 + i % 3, 1000000 + i, size + i};
+        if (size == 0) {
+            f->runs[i].size = 0;
+        }
+        f->payload_size += (size_t)f->runs[i].count * f->runs[i].size;
+    }
+}
+
+static inline void fill_servers(struct fixture *f, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        f->address[i] = i % 2 == 0 ? "10.0.0.1:9700" : "[::1]:9";
+        f->shards[i] = 1 + i % KV_SHARDS_MAX;
+    }
+    f->message.joined.server_count = count;
+    f->message.joined.address = f->address;
+    f->message.joined.shards = f->shards;
+}
+
+static inline void fill_key(struct fixture *f)
+{
+    f->message.key.name = "layer1.weight";
+    f->message.key.number = -5;
+    f->message.key.dtype = 2;
+    f->message.key.dims = 3;
+    f->message.key.shape[0] = 1;
+    f->message.key.shape[1] = UINT64_C(1) << 20;
+    f->message.key.shape[2] = UINT64_C(1) << 20;
+}
+
+static inline void fill_stalled(struct fixture *f)
+{
+    f->message.stalled.slot = KV_SLOTS_MAX - 1;
+    f->message.stalled.round = 77;
+    f->message.stalled.seconds = 30;
+    f->message.stalled.listed = 2;
+    f->message.stalled.missing[0] = 0;
+    f->message.stalled.missing[1] = KV_RANKS_MAX - 1;
+    f->message.stalled.connected[1] = true;
+    f->message.stalled.missing_count = 900;
+}
+
+static inline void fill_optimizer(struct fixture *f)
+{
+    f->message.optimizer.name = "sgd";
+    f->message.optimizer.param_count = 2;
+    f->message.optimizer.param[0] = "lr";
+    f->message.optimizer.value[0] = 0.1;
+    f->message.optimizer.param[1] = "momentum";
+    f->message.optimizer.value[1] = 0;
+}
+
+static inline void fill_control(struct fixture *f)
+{
+    struct message *m = &f->message;
+
+    switch (m->kind) {
+    case MESSAGE_WELCOME:
+        m->welcome.arena_id = UINT64_MAX;
+        m->welcome.rank = KV_RANKS_MAX - 1;
+        return;
+    case MESSAGE_ERROR:
+        m->error.status = KV_EMISMATCH;
+        m->error.text = "key 'w': rank 3 says f16, rank 0 said f32";
+        m->error.about_slot = true;
+        m->error.slot = 12;
+        m->error.round = 5;
+        m->error.pull = true;
+        return;
+    case MESSAGE_JOIN:
+        m->join.policy = KV_POLICY_ASYNC;
+        return;
+    case MESSAGE_JOINED:
+        m->joined.rank = 3;
+        m->joined.workers = 4;
+        m->joined.barrier = 9;
+        m->joined.slice_bytes = KV_SLICE_BYTES_DEFAULT;
+        fill_servers(f, 3);
+        return;
+    case MESSAGE_ENLIST:
+        m->enlist.index = 1;
+        m->enlist.shards = KV_SHARDS_MAX;
+        m->enlist.address = "example.org:9700";
+        return;
+    case MESSAGE_KEY:
+        fill_key(f);
+        return;
+    case MESSAGE_PLACED:
+        m->placed.key_id = 6;
+        m->placed.slice_count = 131072;
+        f->payload_size = 12;
+        return;
+    case MESSAGE_BARRIER:
+        m->barrier.generation = 8;
+        return;
+    default: /* Ok and Leave say it all. */
+        return;
+    }
+}
+
+static inline void fill(struct fixture *f, enum message_kind kind)
+{
+    struct message *m = &f->message;
+
+    memset(m, 0, sizeof *m);
+    m->kind = kind;
+    f->payload_size = 0;
+    switch (kind) {
+    case MESSAGE_OPEN:
+        m->open.key_id = 6;
+        m->open.slice = 2;
+        m->open.dtype = 1;
+        m->open.count = 4096;
+        f->payload_size = 16384;
+        return;
+    case MESSAGE_OPENED:
+        m->opened.slot = 4;
+        m->opened.round = UINT64_C(1) << 40;
+        return;
+    case MESSAGE_PUSH:
+    case MESSAGE_ANSWER:
+        fill_batch(f, 4, 1024);
+        return;
+    case MESSAGE_PULL:
+    case MESSAGE_AGAIN:
+        fill_batch(f, 4, 0);
+        return;
+    case MESSAGE_OPTIMIZER:
+        fill_optimizer(f);
+        return;
+    case MESSAGE_HYPER:
+        m->hyper.param = "lr";
+        m->hyper.value = -0.25;
+        return;
+    case MESSAGE_STALLED:
+        fill_stalled(f);
+        return;
+    default:
+        fill_control(f);
+    }
+}
+
+/* --- Steps --------------------------------------------------------------- */
+
+static inline void pack(struct fixture *f)
+{
+    assert_int_equal(
+        message_pack(&f->message, f->meta, sizeof f->meta, &f->meta_size),
+        KV_OK);
+}
+
+static inline enum kv_status unpack(struct fixture *f)
+{
+    const char *reason = NULL;
+    enum kv_status status;
+
+    scratch_reset(&f->scratch);
+    memset(&f->got, 0, sizeof f->got);
+    status = message_unpack(&f->scratch, f->meta, f->meta_size, f->payload_size,
+                            &f->got, &reason);
+    assert_true((reason != NULL) == (status != KV_OK));
+    return status;
+}
+
+static inline void expect_refused(struct fixture *f)
+{
+    pack(f);
+    assert_string_equal(kv_strstatus(unpack(f)), kv_strstatus(KV_EPROTO));
+}
+
+static inline void expect_taken(struct fixture *f)
+{
+    pack(f);
+    assert_string_equal(kv_strstatus(unpack(f)), kv_strstatus(KV_OK));
+}
+
+/* Packing is a function of what the message means: compare by that. */
+static inline void expect_same(struct fixture *f)
+{
+    unsigned char again[KV_META_MAX];
+    size_t size;
+
+    assert_int_equal(f->got.kind, f->message.kind);
+    assert_int_equal(message_pack(&f->got, again, sizeof again, &size), KV_OK);
+    assert_int_equal(size, f->meta_size);
+    assert_memory_equal(again, f->meta, size);
+}
+
+#endif

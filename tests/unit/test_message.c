@@ -1,0 +1,173 @@
+#include "tests/unit/message_fixture.h"
+
+/* --- Round trips --------------------------------------------------------- */
+
+static void test_every_kind_survives_the_wire(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int kind = MESSAGE_WELCOME; kind <= MESSAGE_STALLED; kind++) {
+        fill(f, (enum message_kind)kind);
+        expect_taken(f);
+        expect_same(f);
+        assert_string_not_equal(message_kind_name((enum message_kind)kind),
+                                "unknown");
+    }
+    assert_string_equal(message_kind_name((enum message_kind)99), "unknown");
+}
+
+static void test_every_field_arrives(void **state)
+{
+    struct fixture *f = *state;
+
+    fill(f, MESSAGE_PUSH);
+    expect_taken(f);
+    assert_int_equal(f->got.batch.run_count, 4);
+    assert_int_equal(f->got.batch.codec, 3);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(f->got.batch.runs[i].slot, f->runs[i].slot);
+        assert_int_equal(f->got.batch.runs[i].count, f->runs[i].count);
+        assert_int_equal(f->got.batch.runs[i].round, f->runs[i].round);
+        assert_int_equal(f->got.batch.runs[i].size, f->runs[i].size);
+    }
+    fill(f, MESSAGE_STALLED);
+    expect_taken(f);
+    assert_int_equal(f->got.stalled.listed, 2);
+    assert_int_equal(f->got.stalled.missing[1], KV_RANKS_MAX - 1);
+    assert_false(f->got.stalled.connected[0]);
+    assert_true(f->got.stalled.connected[1]);
+    assert_int_equal(f->got.stalled.missing_count, 900);
+    fill(f, MESSAGE_OPTIMIZER);
+    expect_taken(f);
+    assert_int_equal(f->got.optimizer.param_count, 2);
+    assert_string_equal(f->got.optimizer.name, "sgd");
+    assert_string_equal(f->got.optimizer.param[1], "momentum");
+    assert_true(f->got.optimizer.value[0] == 0.1);
+    fill(f, MESSAGE_ERROR);
+    expect_taken(f);
+    assert_int_equal(f->got.error.status, KV_EMISMATCH);
+    assert_true(f->got.error.about_slot && f->got.error.pull);
+    fill(f, MESSAGE_KEY);
+    expect_taken(f);
+    assert_string_equal(f->got.key.name, "layer1.weight");
+    assert_int_equal(f->got.key.dims, 3);
+    f->message.key.name = NULL;
+    expect_taken(f);
+    assert_null(f->got.key.name);
+    assert_int_equal(f->got.key.number, -5);
+}
+
+static void test_the_largest_messages_fit(void **state)
+{
+    struct fixture *f = *state;
+
+    f->message.kind = MESSAGE_ANSWER;
+    fill_batch(f, KV_BATCH_RUNS_MAX, 1);
+    f->payload_size = 0;
+    for (uint32_t i = 0; i < KV_BATCH_RUNS_MAX; i++) {
+        f->runs[i] = (struct run){KV_SLOTS_MAX - 32, 32, UINT64_MAX, 2};
+        f->payload_size += 64;
+    }
+    expect_taken(f);
+    assert_in_range(f->meta_size, 1, MESSAGE_BATCH_META_MAX);
+
+    fill(f, MESSAGE_JOINED);
+    fill_servers(f, KV_SERVERS_MAX);
+    for (int i = 0; i < KV_SERVERS_MAX; i++) {
+        f->address[i] = "10.1.1.1:9700";
+    }
+    f->message.joined.server_count = 900; /* What KV_META_MAX has room for. */
+    expect_taken(f);
+    assert_int_equal(f->got.joined.server_count, 900);
+    f->message.joined.server_count = KV_SERVERS_MAX;
+    assert_int_equal(
+        message_pack(&f->message, f->meta, SIZE_MAX, &f->meta_size),
+        KV_ETOOBIG);
+}
+
+static void test_packing_never_exceeds_its_room(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int kind = MESSAGE_WELCOME; kind <= MESSAGE_STALLED; kind++) {
+        size_t needed, size = 0;
+
+        fill(f, (enum message_kind)kind);
+        pack(f);
+        needed = f->meta_size;
+        for (size_t room = 0; room < needed; room++) {
+            unsigned char *out = malloc(room + 1);
+
+            assert_int_equal(message_pack(&f->message, out, room, &size),
+                             KV_ETOOBIG);
+            free(out);
+        }
+    }
+}
+
+/* --- Batches ------------------------------------------------------------- */
+
+static void test_adding_extends_the_last_run(void **state)
+{
+    struct fixture *f = *state;
+    struct message_batch b = {f->runs, 0, 0};
+
+    assert_true(message_add(&b, 5, 1, 100));
+    assert_true(message_add(&b, 6, 1, 100));
+    assert_int_equal(b.run_count, 1);
+    assert_int_equal(b.runs[0].count, 2);
+    assert_true(message_add(&b, 7, 2, 100));
+    assert_true(message_add(&b, 8, 2, 101));
+    assert_true(message_add(&b, 10, 2, 101));
+    assert_true(message_add(&b, 9, 2, 101));
+    assert_int_equal(b.run_count, 5);
+
+    b.run_count = 0;
+    for (uint32_t i = 0; i < KV_BATCH_RUNS_MAX; i++) {
+        assert_true(message_add(&b, 2 * i, 1, 4));
+    }
+    assert_false(message_add(&b, 0, 1, 4));
+    assert_true(message_add(&b, 2 * KV_BATCH_RUNS_MAX - 1, 1, 4));
+
+    b.run_count = 0;
+    for (uint32_t i = 0; i < KV_BATCH_ENTRIES_MAX; i++) {
+        assert_true(message_add(&b, i, 1, 4));
+    }
+    assert_false(message_add(&b, KV_BATCH_ENTRIES_MAX, 1, 4));
+}
+
+static void test_only_a_single_large_slice_is_direct(void **state)
+{
+    struct fixture *f = *state;
+
+    f->message.kind = MESSAGE_PUSH;
+    fill_batch(f, 1, KV_DIRECT_MIN);
+    assert_ptr_equal(message_direct(&f->message), f->runs);
+    f->message.kind = MESSAGE_ANSWER;
+    assert_non_null(message_direct(&f->message));
+    f->runs[0].size--;
+    assert_null(message_direct(&f->message));
+    fill_batch(f, 2, KV_DIRECT_MIN);
+    assert_null(message_direct(&f->message));
+    fill_batch(f, 1, KV_DIRECT_MIN);
+    f->runs[0].count = 2;
+    assert_null(message_direct(&f->message));
+    fill(f, MESSAGE_OPEN);
+    assert_null(message_direct(&f->message));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_every_kind_survives_the_wire),
+        TEST(test_every_field_arrives),
+        TEST(test_the_largest_messages_fit),
+        TEST(test_packing_never_exceeds_its_room),
+        TEST(test_adding_extends_the_last_run),
+        TEST(test_only_a_single_large_slice_is_direct),
+    };
+
+    return cmocka_run_group_tests_name("message", tests, NULL, NULL);
+}
