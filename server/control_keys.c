@@ -1,0 +1,136 @@
+#include "server/control_private.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/log.h"
+
+/* --- Keys ---------------------------------------------------------------- */
+
+static void answer_key(struct guest *g, uint64_t id,
+                       const struct directory_key *key,
+                       const struct key_desc *desc)
+{
+    struct message m = {.kind = MESSAGE_PLACED};
+    char error[KV_TEXT_MAX + 1];
+    enum kv_status status =
+        directory_compare(key, g->rank, desc, error, sizeof error);
+
+    if (status != KV_OK) {
+        guest_answer_error(g, id, status, error);
+        return;
+    }
+    m.placed.key_id = key->id;
+    m.placed.slice_count = key->slice_count;
+    guest_answer(g, &m, id, key->placement,
+                 (size_t)key->slices * DIRECTORY_ENTRY_SIZE);
+}
+
+/* Rank 0 brings a new key. */
+static void register_key(struct guest *g, uint64_t id,
+                         const struct key_desc *desc)
+{
+    struct control *c = g->control;
+    const struct directory_key *key = NULL;
+    char error[KV_TEXT_MAX + 1];
+    struct parked *p;
+    enum kv_status status;
+    void *record = ledger_key(&c->ledger, desc);
+
+    if (record == NULL) {
+        guest_answer_error(g, id, KV_ENOSPC, CONTROL_NO_ROOM);
+        return;
+    }
+    status = directory_add(&c->directory, desc, &key, error, sizeof error);
+    if (status != KV_OK) {
+        ledger_drop_key(&c->ledger, record);
+        guest_answer_error(g, id, status, error);
+        return;
+    }
+    ledger_keep_key(&c->ledger, record);
+    answer_key(g, id, key, desc);
+    while ((p = parking_first_for(&c->parking, desc)) != NULL) {
+        struct key_desc theirs = p->key;
+        uint64_t their_id = p->request_id;
+        struct guest *other = p->guest;
+
+        answer_key(other, their_id, key, &theirs);
+        parking_remove(&c->parking, &other->parked, p);
+    }
+}
+
+enum kv_status control_on_key(struct guest *g, uint64_t id,
+                              const struct message *m)
+{
+    struct control *c = g->control;
+    struct key_desc desc = {.name = m->key.name,
+                            .number = m->key.number,
+                            .dtype = m->key.dtype,
+                            .dims = m->key.dims};
+    const struct directory_key *key;
+
+    memcpy(desc.shape, m->key.shape, sizeof desc.shape);
+    key = directory_find(&c->directory, &desc);
+    if (key != NULL) {
+        answer_key(g, id, key, &desc);
+    } else if (g->rank == 0) {
+        register_key(g, id, &desc);
+    } else {
+        guest_park(g, PARK_KEY, id, &desc);
+    }
+    return KV_OK;
+}
+
+/* --- Barriers and leaving ------------------------------------------------ */
+
+enum kv_status control_on_barrier(struct guest *g, uint64_t id,
+                                  const struct message *m)
+{
+    struct control *c = g->control;
+    uint64_t before = c->roster.barrier;
+    char error[KV_TEXT_MAX + 1];
+    enum kv_status status = roster_arrive(
+        &c->roster, g->rank, m->barrier.generation, error, sizeof error);
+    struct parked *p;
+
+    if (status == KV_EAGAIN) {
+        guest_park(g, PARK_BARRIER, id, NULL);
+        return KV_OK;
+    }
+    if (status != KV_OK) {
+        guest_answer_error(g, id, status, error);
+        return KV_OK;
+    }
+    if (c->roster.barrier > before) {
+        ledger_barrier(&c->ledger, c->roster.barrier);
+        while ((p = parking_first(&c->parking, PARK_BARRIER)) != NULL) {
+            uint64_t their_id;
+            struct guest *other = control_unpark(c, p, &their_id);
+
+            guest_answer_ok(other, their_id);
+        }
+    }
+    guest_answer_ok(g, id);
+    return KV_OK;
+}
+
+enum kv_status control_on_leave(struct guest *g, uint64_t id)
+{
+    struct control *c = g->control;
+
+    if (ledger_ready(&c->ledger) != KV_OK) {
+        log_warn("rank %" PRIu32 " leaves, but there is no room to note it",
+                 g->rank);
+    } else if (roster_leave(&c->roster, g->rank)) {
+        ledger_rank(&c->ledger, g->rank, &c->roster.rank[g->rank]);
+        log_info("rank %" PRIu32 " has left", g->rank);
+    }
+    guest_answer_ok(g, id);
+    if (roster_done(&c->roster)) {
+        log_info("all %" PRIu32 " ranks have left", c->roster.workers);
+        if (c->done != NULL) {
+            c->done(c);
+        }
+    }
+    return KV_OK;
+}

@@ -1,0 +1,116 @@
+#include "server/control_private.h"
+
+#include <inttypes.h>
+
+#include "common/base/check.h"
+#include "common/base/log.h"
+
+#define TICK_MS 1000
+
+/* --- Answers ------------------------------------------------------------- */
+
+void guest_answer(struct guest *g, const struct message *m, uint64_t id,
+                  const void *payload, size_t size)
+{
+    if (link_send(&g->link, m, id, payload, size, NULL, NULL, NULL) != KV_OK) {
+        link_close(&g->link, KV_ENOMEM, "no memory for an answer");
+    }
+}
+
+void guest_answer_ok(struct guest *g, uint64_t id)
+{
+    struct message m = {.kind = MESSAGE_OK};
+
+    guest_answer(g, &m, id, NULL, 0);
+}
+
+void guest_answer_error(struct guest *g, uint64_t id, enum kv_status status,
+                        const char *text)
+{
+    struct message m = {.kind = MESSAGE_ERROR};
+
+    m.error.status = status;
+    m.error.text = text;
+    guest_answer(g, &m, id, NULL, 0);
+}
+
+void guest_turn_away(struct guest *g, uint64_t id, enum kv_status status,
+                     const char *text)
+{
+    char name[128];
+
+    guest_name(g, name, sizeof name);
+    log_warn("%s is turned away: %s", name, text);
+    guest_answer_error(g, id, status, text);
+    guest_dismiss(g);
+    link_finish(&g->link);
+}
+
+enum kv_status guest_broke(struct guest *g, const char *text)
+{
+    link_close(&g->link, KV_EPROTO, text);
+    return KV_EPROTO;
+}
+
+/* --- Waiting ------------------------------------------------------------- */
+
+void guest_park(struct guest *g, enum park_kind kind, uint64_t id,
+                const struct key_desc *key)
+{
+    struct control *c = g->control;
+
+    if (g->parked.count >= PARKING_PER_GUEST_MAX) {
+        guest_answer_error(g, id, KV_EBUSY, "too many requests wait already");
+    } else if (parking_add(&c->parking, kind, &g->parked, g, id, key,
+                           uv_now(c->hub->loop)) == NULL) {
+        guest_answer_error(g, id, KV_ENOMEM, "the root is out of memory");
+    } else if (!uv_is_active((uv_handle_t *)&c->tick)) {
+        KV_CHECK(uv_timer_start(&c->tick, control_tick, TICK_MS, TICK_MS) == 0);
+    }
+}
+
+struct guest *control_unpark(struct control *c, struct parked *p, uint64_t *id)
+{
+    struct guest *g = p->guest;
+
+    *id = p->request_id;
+    parking_remove(&c->parking, &g->parked, p);
+    return g;
+}
+
+static void log_parked(struct control *c, enum park_kind kind)
+{
+    const struct parked *p = parking_first(&c->parking, kind);
+    char missing[256], name[KEY_TEXT_MAX];
+
+    if (kind == PARK_JOIN) {
+        roster_missing_servers(&c->roster, missing, sizeof missing);
+        log_warn("%" PRIu64 " of %" PRIu32 " workers wait for %s to start",
+                 c->parking.count[kind], c->roster.workers, missing);
+    } else if (kind == PARK_BARRIER) {
+        roster_missing_ranks(&c->roster, missing, sizeof missing);
+        log_warn("barrier %" PRIu64 " waits for %s", c->roster.barrier + 1,
+                 missing);
+    } else {
+        key_text(&p->key, name, sizeof name);
+        log_warn("%s waits for rank 0%s to register it (%" PRIu64
+                 " requests wait in all)",
+                 name, c->by_rank[0] == NULL ? " (not connected)" : "",
+                 c->parking.count[kind]);
+    }
+}
+
+void control_tick(uv_timer_t *timer)
+{
+    struct control *c = timer->data;
+
+    for (int kind = 0; kind < PARK_KINDS; kind++) {
+        if (parking_line_due(&c->parking, (enum park_kind)kind,
+                             uv_now(timer->loop))) {
+            log_parked(c, (enum park_kind)kind);
+        }
+    }
+    if (parking_empty(&c->parking)) {
+        uv_timer_stop(timer);
+    }
+}

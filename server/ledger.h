@@ -1,0 +1,54 @@
+/**
+ * ledger - what the root must not forget: keys, servers, ranks, barriers.
+ *
+ * A list of records in the root's arena, and a few numbers. Each record and
+ * number becomes durable by one store, before anyone is told of it. Read again
+ * in order, it gives the same roster and, as placement is deterministic, the
+ * same directory.
+ *
+ * Thread:  the root's main loop; pure but for the arena.
+ * Memory:  borrows the arena. A record stays for ever: they are few.
+ * Result:  room is made sure of first (ledger_ready, ledger_key), so that a
+ *          change is written or refused, never half done.
+ */
+#ifndef KV_SERVER_LEDGER_H
+#define KV_SERVER_LEDGER_H
+
+#include "server/arena.h"
+#include "server/directory.h"
+#include "server/roster.h"
+
+struct ledger {
+    /* Private. */
+    struct arena *arena;
+    void *spare; /* For the next rank or server; owned. */
+};
+
+/* Fill the roster. KV_EMISMATCH when the arena was written with another
+ * number of servers or another slice size. */
+KV_MUST_CHECK enum kv_status ledger_open(struct ledger *l, struct arena *arena,
+                                         uint32_t slice_bytes,
+                                         struct roster *roster, char *error,
+                                         size_t error_size);
+void ledger_close(struct ledger *l);
+
+/* Fill the directory, once all servers are known. */
+KV_MUST_CHECK enum kv_status ledger_replay(const struct ledger *l,
+                                           struct directory *d, char *error,
+                                           size_t error_size);
+
+/* Room for one ledger_server() or ledger_rank(). KV_ENOSPC. */
+KV_MUST_CHECK enum kv_status ledger_ready(struct ledger *l);
+void ledger_server(struct ledger *l, uint32_t index,
+                   const struct roster_server *s);
+void ledger_rank(struct ledger *l, uint32_t rank, const struct roster_rank *k);
+
+/* A key, not yet written: NULL when there is no room. Then keep it or not. */
+void *ledger_key(struct ledger *l, const struct key_desc *desc);
+void ledger_keep_key(struct ledger *l, void *record);
+void ledger_drop_key(struct ledger *l, void *record);
+
+void ledger_policy(struct ledger *l, uint32_t policy);
+void ledger_barrier(struct ledger *l, uint64_t passed);
+
+#endif

@@ -1,0 +1,342 @@
+#include "server/roster.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "proto/message.h"
+
+#define NAMED_MAX 8 /* In a sentence; then "and 5 more". */
+
+/* --- Making and freeing -------------------------------------------------- */
+
+enum kv_status roster_init(struct roster *r, uint32_t workers, uint32_t servers)
+{
+    memset(r, 0, sizeof *r);
+    KV_CHECK(workers > 0 && servers > 0);
+    r->workers = workers;
+    r->servers = servers;
+    r->server = mem_zalloc(servers, sizeof *r->server);
+    r->rank = mem_zalloc(workers, sizeof *r->rank);
+    if (r->server == NULL || r->rank == NULL) {
+        roster_fini(r);
+        return KV_ENOMEM;
+    }
+    return KV_OK;
+}
+
+void roster_fini(struct roster *r)
+{
+    mem_free(r->server);
+    mem_free(r->rank);
+    r->server = NULL;
+    r->rank = NULL;
+}
+
+/* --- Lists in sentences -------------------------------------------------- */
+
+struct enumeration {
+    char *out;
+    size_t size, used;
+    uint32_t total, named;
+};
+
+static void append(struct enumeration *e, const char *text)
+{
+    int n = snprintf(e->out + e->used, e->size - e->used, "%s", text);
+
+    e->used += (size_t)n;
+    if (e->used >= e->size) {
+        e->used = e->size - 1;
+    }
+}
+
+static void start(struct enumeration *e, const char *word, uint32_t total,
+                  char *out, size_t size)
+{
+    *e = (struct enumeration){.out = out, .size = size, .total = total};
+    out[0] = '\0';
+    append(e, word);
+    append(e, total == 1 ? " " : "s ");
+}
+
+static void name(struct enumeration *e, uint32_t number, const char *note)
+{
+    bool last = e->named + 1 == e->total;
+    char text[64];
+
+    if (e->named < NAMED_MAX) {
+        snprintf(text, sizeof text, "%s%" PRIu32 "%s",
+                 e->named == 0 ? ""
+                 : last        ? " and "
+                               : ", ",
+                 number, note);
+        append(e, text);
+    } else if (e->named == NAMED_MAX) {
+        snprintf(text, sizeof text, " and %" PRIu32 " more",
+                 e->total - NAMED_MAX);
+        append(e, text);
+    }
+    e->named++;
+}
+
+/* --- Servers ------------------------------------------------------------- */
+
+void roster_restore_server(struct roster *r, uint32_t index,
+                           const char *address, uint32_t shards)
+{
+    struct roster_server *s = &r->server[index];
+
+    KV_CHECK(index < r->servers && shards > 0);
+    r->enlisted += s->shards == 0;
+    s->shards = shards;
+    snprintf(s->address, sizeof s->address, "%s", address);
+}
+
+enum kv_status roster_enlist(struct roster *r, uint32_t index,
+                             const char *address, uint32_t shards,
+                             bool *changed, char *error, size_t error_size)
+{
+    const struct roster_server *s;
+
+    if (index >= r->servers || shards == 0 || shards > KV_SHARDS_MAX ||
+        address[0] == '\0') {
+        snprintf(error, error_size,
+                 "server %" PRIu32 " with %" PRIu32
+                 " shards at '%s': the job has servers 0 to %" PRIu32
+                 ", of 1 to %d shards",
+                 index, shards, address, r->servers - 1, KV_SHARDS_MAX);
+        return KV_EINVAL;
+    }
+    s = &r->server[index];
+    if (s->shards != 0 && s->shards != shards) {
+        snprintf(error, error_size,
+                 "server %" PRIu32 " has %" PRIu32
+                 " shards, but keys have been placed on its %" PRIu32,
+                 index, shards, s->shards);
+        return KV_EMISMATCH;
+    }
+    *changed = s->shards == 0 || strcmp(s->address, address) != 0;
+    if (*changed) {
+        roster_restore_server(r, index, address, shards);
+    }
+    return KV_OK;
+}
+
+bool roster_assembled(const struct roster *r)
+{
+    return r->enlisted == r->servers;
+}
+
+uint32_t roster_shards(const struct roster *r)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t i = 0; i < r->servers; i++) {
+        sum += r->server[i].shards;
+    }
+    return sum;
+}
+
+void roster_missing_servers(const struct roster *r, char *out, size_t size)
+{
+    struct enumeration e;
+
+    start(&e, "server", r->servers - r->enlisted, out, size);
+    for (uint32_t i = 0; i < r->servers; i++) {
+        if (r->server[i].shards == 0) {
+            name(&e, i, "");
+        }
+    }
+}
+
+/* --- Ranks --------------------------------------------------------------- */
+
+void roster_restore_rank(struct roster *r, uint32_t rank, uint64_t incarnation,
+                         uint64_t token, bool left)
+{
+    struct roster_rank *k = &r->rank[rank];
+
+    KV_CHECK(rank < r->workers);
+    r->left += (uint32_t)left - (uint32_t)k->left;
+    k->assigned = true;
+    k->left = left;
+    k->incarnation = incarnation;
+    k->token = token;
+}
+
+static uint32_t first_with_token(const struct roster *r, uint64_t token)
+{
+    for (uint32_t i = 0; i < r->workers; i++) {
+        if (r->rank[i].assigned && r->rank[i].token == token) {
+            return i;
+        }
+    }
+    return ROSTER_RANK_NONE;
+}
+
+/* For one that brings none. */
+static uint32_t choose_rank(const struct roster *r, uint64_t token)
+{
+    uint32_t rank = first_with_token(r, token);
+
+    for (uint32_t i = 0; i < r->workers && rank == ROSTER_RANK_NONE; i++) {
+        if (!r->rank[i].assigned) {
+            rank = i;
+        }
+    }
+    for (uint32_t i = 0; i < r->workers && rank == ROSTER_RANK_NONE; i++) {
+        if (r->rank[i].left && !r->rank[i].connected) {
+            rank = i;
+        }
+    }
+    return rank;
+}
+
+static const char *policy_text(uint32_t policy)
+{
+    return policy == KV_POLICY_SYNC    ? "dist_sync"
+           : policy == KV_POLICY_ASYNC ? "dist_async"
+                                       : "unknown";
+}
+
+/* May this process speak for this rank? */
+static enum kv_status check_claim(const struct roster *r,
+                                  const struct roster_claim *claim,
+                                  uint32_t rank, char *error, size_t error_size)
+{
+    const struct roster_rank *k = &r->rank[rank];
+
+    if (k->assigned &&
+        (claim->incarnation < k->incarnation ||
+         (claim->incarnation == k->incarnation && claim->token != k->token))) {
+        snprintf(error, error_size,
+                 "rank %" PRIu32 " belongs to another process (incarnation "
+                 "%" PRIu64 "; this one is %" PRIu64 ")",
+                 rank, k->incarnation, claim->incarnation);
+        return KV_ESTALE;
+    }
+    if (r->policy != 0 && r->policy != claim->policy) {
+        snprintf(error, error_size,
+                 "rank %" PRIu32 " wants a store of kind %s, but the job's is "
+                 "%s",
+                 rank, policy_text(claim->policy), policy_text(r->policy));
+        return KV_EMISMATCH;
+    }
+    return KV_OK;
+}
+
+enum kv_status roster_join(struct roster *r, const struct roster_claim *claim,
+                           uint32_t *rank, bool *changed, char *error,
+                           size_t error_size)
+{
+    uint32_t chosen = claim->rank == ROSTER_RANK_NONE
+                          ? choose_rank(r, claim->token)
+                          : claim->rank;
+    const struct roster_rank *k;
+    enum kv_status status;
+
+    if (chosen == ROSTER_RANK_NONE) {
+        snprintf(error, error_size,
+                 "all %" PRIu32 " rank%s taken; give KV_RANK to replace one "
+                 "that died",
+                 r->workers, r->workers == 1 ? " is" : "s are");
+        return KV_EBUSY;
+    }
+    if (chosen >= r->workers) {
+        snprintf(error, error_size,
+                 "rank %" PRIu32 ": the job has ranks 0 to %" PRIu32, chosen,
+                 r->workers - 1);
+        return KV_EINVAL;
+    }
+    status = check_claim(r, claim, chosen, error, error_size);
+    if (status != KV_OK) {
+        return status;
+    }
+    k = &r->rank[chosen];
+    *changed = !k->assigned || k->left || k->token != claim->token ||
+               k->incarnation != claim->incarnation ||
+               r->policy != claim->policy;
+    r->policy = claim->policy;
+    roster_restore_rank(r, chosen, claim->incarnation, claim->token, false);
+    *rank = chosen;
+    return KV_OK;
+}
+
+void roster_connect(struct roster *r, uint32_t rank, bool connected)
+{
+    struct roster_rank *k = &r->rank[rank];
+
+    k->connected = connected;
+    if (k->arrived && !connected) {
+        k->arrived = false;
+        r->arrived--;
+    }
+}
+
+bool roster_leave(struct roster *r, uint32_t rank)
+{
+    struct roster_rank *k = &r->rank[rank];
+
+    if (k->left) {
+        return false;
+    }
+    k->left = true;
+    r->left++;
+    return true;
+}
+
+bool roster_done(const struct roster *r)
+{
+    return r->left == r->workers;
+}
+
+/* --- Barriers ------------------------------------------------------------ */
+
+enum kv_status roster_arrive(struct roster *r, uint32_t rank,
+                             uint64_t generation, char *error,
+                             size_t error_size)
+{
+    if (generation <= r->barrier) {
+        return KV_OK;
+    }
+    if (generation > r->barrier + 1) {
+        snprintf(error, error_size,
+                 "rank %" PRIu32 " is at barrier %" PRIu64 ", but only %" PRIu64
+                 " have passed",
+                 rank, generation, r->barrier);
+        return KV_EPROTO;
+    }
+    if (!r->rank[rank].arrived) {
+        r->rank[rank].arrived = true;
+        r->arrived++;
+    }
+    if (r->arrived < r->workers) {
+        return KV_EAGAIN;
+    }
+    for (uint32_t i = 0; i < r->workers; i++) {
+        r->rank[i].arrived = false;
+    }
+    r->arrived = 0;
+    r->barrier++;
+    return KV_OK;
+}
+
+void roster_missing_ranks(const struct roster *r, char *out, size_t size)
+{
+    struct enumeration e;
+
+    start(&e, "rank", r->workers - r->arrived, out, size);
+    for (uint32_t i = 0; i < r->workers; i++) {
+        const struct roster_rank *k = &r->rank[i];
+
+        if (!k->arrived) {
+            name(&e, i,
+                 k->left         ? " (has left)"
+                 : !k->connected ? " (not connected)"
+                                 : "");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+#include "server/session.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+
+void session_init(struct session *s, struct shard *shard, struct arena *arena,
+                  struct bufpool *buffers, uint32_t rank,
+                  const struct session_io *io)
+{
+    memset(s, 0, sizeof *s);
+    s->shard = shard;
+    s->arena = arena;
+    s->buffers = buffers;
+    s->rank = rank;
+    s->io = io;
+    s->acks.runs = s->ack_runs;
+    s->values.runs = s->value_runs;
+    s->again.runs = s->again_runs;
+}
+
+void session_fini(struct session *s)
+{
+    shard_forget(s->shard, s->rank);
+    bufpool_put(s->buffers, s->incoming);
+    bufpool_put(s->buffers, s->value_bytes);
+    s->incoming = NULL;
+    s->value_bytes = NULL;
+    s->acks.run_count = 0;
+    s->values.run_count = 0;
+    s->again.run_count = 0;
+}
+
+/* --- In ------------------------------------------------------------------- */
+
+static enum kv_status broken(struct session *s, const char *text)
+{
+    s->text = text;
+    return KV_EPROTO;
+}
+
+static enum kv_status find_place(struct session *s, size_t size, void **sink)
+{
+    KV_CHECK(s->incoming == NULL);
+    s->incoming = bufpool_get(s->buffers, size);
+    if (s->incoming == NULL) {
+        s->text = "out of memory for a payload";
+        return KV_ENOMEM;
+    }
+    *sink = s->incoming->data;
+    return KV_OK;
+}
+
+/* A rank that holds nothing is never stopped, or it might never go on. */
+static enum kv_status head_of_push(struct session *s, const struct message *m,
+                                   size_t size, void **sink)
+{
+    size_t held = shard_held(s->shard, s->rank);
+
+    if (message_direct(m) == NULL && size > KV_BATCH_PAYLOAD_MAX) {
+        return broken(s, "a batch of pushes is too large");
+    }
+    s->blocked = held > 0 && held + size > KV_HELD_BYTES_MAX;
+    if (s->blocked) {
+        return KV_EAGAIN;
+    }
+    return message_direct(m) != NULL ? find_place(s, size, sink) : KV_OK;
+}
+
+enum kv_status session_head(struct session *s, const struct message *m,
+                            size_t payload_size, void **sink)
+{
+    if (m->kind == MESSAGE_PUSH) {
+        return head_of_push(s, m, payload_size, sink);
+    }
+    if (m->kind == MESSAGE_OPEN && payload_size > 0 && s->rank != 0) {
+        return broken(s, "a rank other than 0 brings a first value");
+    }
+    if (m->kind != MESSAGE_OPEN && payload_size > 0) {
+        return broken(s, "a payload where none belongs");
+    }
+    return payload_size > KV_BATCH_PAYLOAD_MAX
+               ? find_place(s, payload_size, sink)
+               : KV_OK;
+}
+
+static void push_direct(struct session *s, const struct message *m,
+                        const struct run *run, uint64_t now_ms)
+{
+    struct buffer *b = s->incoming;
+
+    s->incoming = NULL;
+    shard_push(s->shard, s->rank, run->slot, run->round, m->batch.codec,
+               b->data, run->size, b, now_ms);
+}
+
+static enum kv_status on_push(struct session *s, const struct message *m,
+                              const void *payload, uint64_t now_ms)
+{
+    const struct run *direct = message_direct(m);
+    const unsigned char *at = payload;
+
+    if (direct != NULL && s->incoming != NULL) {
+        push_direct(s, m, direct, now_ms);
+        return KV_OK;
+    }
+    for (uint32_t i = 0; i < m->batch.run_count; i++) {
+        const struct run *run = &m->batch.runs[i];
+
+        for (uint32_t n = 0; n < run->count; n++) {
+            shard_push(s->shard, s->rank, run->slot + n, run->round,
+                       m->batch.codec, at, run->size, NULL, now_ms);
+            at += run->size;
+        }
+    }
+    return KV_OK;
+}
+
+static enum kv_status on_pull(struct session *s, const struct message *m)
+{
+    for (uint32_t i = 0; i < m->batch.run_count; i++) {
+        const struct run *run = &m->batch.runs[i];
+
+        for (uint32_t n = 0; n < run->count; n++) {
+            shard_pull(s->shard, s->rank, run->slot + n, run->round);
+        }
+    }
+    return KV_OK;
+}
+
+static enum kv_status on_open(struct session *s, uint64_t request_id,
+                              const struct message *m, const void *payload,
+                              size_t size)
+{
+    struct slice_desc desc = {m->open.key_id, m->open.slice, m->open.dtype,
+                              m->open.count};
+
+    shard_open(s->shard, s->rank, request_id, &desc, size > 0 ? payload : NULL,
+               size);
+    bufpool_put(s->buffers, s->incoming);
+    s->incoming = NULL;
+    return KV_OK;
+}
+
+static void on_optimizer(struct session *s, uint64_t request_id,
+                         const struct message *m)
+{
+    char error[KV_OPTIM_ERROR_MAX] = "";
+    struct kv_optim_spec spec;
+    enum kv_status status =
+        kv_optim_parse(m->optimizer.name, "", &spec, error, sizeof error);
+
+    for (uint32_t i = 0; status == KV_OK && i < m->optimizer.param_count; i++) {
+        status = kv_optim_choose(&spec, m->optimizer.param[i],
+                                 m->optimizer.value[i], error, sizeof error);
+    }
+    if (status == KV_OK) {
+        status = shard_optimizer(s->shard, &spec, error, sizeof error);
+    }
+    session_reply(s, request_id, status, error);
+}
+
+static void on_hyper(struct session *s, uint64_t request_id,
+                     const struct message *m)
+{
+    char error[KV_OPTIM_ERROR_MAX] = "";
+    enum kv_status status = shard_hyper(s->shard, m->hyper.param,
+                                        m->hyper.value, error, sizeof error);
+
+    session_reply(s, request_id, status, error);
+}
+
+enum kv_status session_frame(struct session *s, uint64_t request_id,
+                             const struct message *m, const void *payload,
+                             size_t payload_size, uint64_t now_ms)
+{
+    switch (m->kind) {
+    case MESSAGE_PUSH:
+        return on_push(s, m, payload, now_ms);
+    case MESSAGE_PULL:
+        return on_pull(s, m);
+    case MESSAGE_OPEN:
+    case MESSAGE_OPTIMIZER:
+    case MESSAGE_HYPER:
+        break;
+    default:
+        return broken(s, "a message that a worker does not send to a shard");
+    }
+    if (request_id == 0) {
+        return broken(s, "a request without an id");
+    }
+    if (m->kind == MESSAGE_OPEN) {
+        return on_open(s, request_id, m, payload, payload_size);
+    }
+    if (m->kind == MESSAGE_OPTIMIZER) {
+        on_optimizer(s, request_id, m);
+    } else {
+        on_hyper(s, request_id, m);
+    }
+    return KV_OK;
+}

@@ -1,0 +1,165 @@
+#include "server/session.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+
+static void send(struct session *s, const struct message *m,
+                 uint64_t request_id)
+{
+    s->io->send(s->io->ctx, m, request_id, NULL, 0, NULL, NULL);
+}
+
+void session_reply(struct session *s, uint64_t request_id,
+                   enum kv_status status, const char *text)
+{
+    struct message m = {.kind = MESSAGE_OK};
+
+    if (status != KV_OK) {
+        m.kind = MESSAGE_ERROR;
+        m.error.status = status;
+        m.error.text = text;
+    }
+    send(s, &m, request_id);
+}
+
+static void flush_slots(struct session *s, enum message_kind kind,
+                        struct message_batch *batch)
+{
+    struct message m = {.kind = kind, .batch = *batch};
+
+    if (batch->run_count > 0) {
+        batch->run_count = 0;
+        send(s, &m, 0);
+    }
+}
+
+static void flush_values(struct session *s)
+{
+    struct message m = {.kind = MESSAGE_ANSWER, .batch = s->values};
+    struct buffer *bytes = s->value_bytes;
+
+    if (s->values.run_count > 0) {
+        s->values.run_count = 0;
+        s->value_bytes = NULL;
+        s->io->send(s->io->ctx, &m, 0, bytes->data, s->value_size, NULL, bytes);
+    }
+}
+
+static void batch_slot(struct session *s, enum message_kind kind,
+                       struct message_batch *batch,
+                       const struct shard_answer *a)
+{
+    if (!message_add(batch, a->slot, a->round, 0)) {
+        flush_slots(s, kind, batch);
+        KV_CHECK(message_add(batch, a->slot, a->round, 0));
+    }
+}
+
+/* Straight from its block, which nobody writes. */
+static void send_value(struct session *s, const struct shard_answer *a)
+{
+    struct run run = {a->slot, 1, a->round, (uint32_t)a->size};
+    struct message m = {.kind = MESSAGE_ANSWER};
+
+    m.batch.runs = &run;
+    m.batch.run_count = 1;
+    arena_hold(s->arena, a->block);
+    s->io->send(s->io->ctx, &m, 0, a->value, a->size, a->block, NULL);
+}
+
+static void batch_value(struct session *s, const struct shard_answer *a)
+{
+    uint32_t size = (uint32_t)a->size;
+
+    if (s->value_bytes != NULL &&
+        (size > KV_BATCH_PAYLOAD_MAX - s->value_size ||
+         !message_add(&s->values, a->slot, a->round, size))) {
+        flush_values(s);
+    }
+    if (s->value_bytes == NULL) {
+        s->value_bytes = bufpool_get(s->buffers, KV_BATCH_PAYLOAD_MAX);
+        s->value_size = 0;
+        if (s->value_bytes == NULL) {
+            send_value(s, a);
+            return;
+        }
+        KV_CHECK(message_add(&s->values, a->slot, a->round, size));
+    }
+    memcpy(s->value_bytes->data + s->value_size, a->value, size);
+    s->value_size += size;
+}
+
+static void refuse_slot(struct session *s, const struct shard_answer *a)
+{
+    struct message m = {.kind = MESSAGE_ERROR};
+
+    m.error.status = a->status;
+    m.error.text = a->text;
+    m.error.about_slot = true;
+    m.error.pull = a->pull;
+    m.error.slot = a->slot;
+    m.error.round = a->round;
+    send(s, &m, 0);
+}
+
+void session_answer(struct session *s, const struct shard_answer *a)
+{
+    if (a->status == KV_OK && !a->pull) {
+        batch_slot(s, MESSAGE_ANSWER, &s->acks, a);
+    } else if (a->status == KV_OK && a->size < KV_DIRECT_MIN) {
+        batch_value(s, a);
+    } else if (a->status == KV_OK) {
+        send_value(s, a);
+    } else if (a->status == KV_EAGAIN) {
+        batch_slot(s, MESSAGE_AGAIN, &s->again, a);
+    } else {
+        refuse_slot(s, a);
+    }
+}
+
+void session_opened(struct session *s, uint64_t request_id,
+                    enum kv_status status, const char *text, uint32_t slot,
+                    uint64_t round)
+{
+    struct message m = {.kind = MESSAGE_OPENED};
+
+    if (status != KV_OK) {
+        session_reply(s, request_id, status, text);
+        return;
+    }
+    m.opened.slot = slot;
+    m.opened.round = round;
+    send(s, &m, request_id);
+}
+
+void session_stalled(struct session *s, uint32_t slot, uint64_t round,
+                     uint32_t seconds, const uint32_t *missing,
+                     const bool *connected, uint32_t missing_count)
+{
+    struct message m = {.kind = MESSAGE_STALLED};
+
+    m.stalled.slot = slot;
+    m.stalled.round = round;
+    m.stalled.seconds = seconds;
+    m.stalled.missing_count = missing_count;
+    m.stalled.listed =
+        missing_count < KV_MISSING_MAX ? missing_count : KV_MISSING_MAX;
+    for (uint32_t i = 0; i < m.stalled.listed; i++) {
+        m.stalled.missing[i] = missing[i];
+        m.stalled.connected[i] = connected[i];
+    }
+    send(s, &m, 0);
+}
+
+void session_flush(struct session *s)
+{
+    flush_slots(s, MESSAGE_ANSWER, &s->acks);
+    flush_values(s);
+    flush_slots(s, MESSAGE_AGAIN, &s->again);
+}
+
+bool session_dirty(const struct session *s)
+{
+    return s->acks.run_count + s->values.run_count + s->again.run_count > 0;
+}

@@ -1,0 +1,197 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "server/shard_private.h"
+
+/* --- Answers -------------------------------------------------------------- */
+
+static const char *text_of(const struct shard *s, enum kv_status status)
+{
+    return status == KV_OK || status == KV_EAGAIN ? NULL : s->text;
+}
+
+void shard_answer_push(struct shard *s, uint32_t rank, uint32_t slot,
+                       uint64_t round, enum kv_status status)
+{
+    struct shard_answer a = {.rank = rank,
+                             .slot = slot,
+                             .round = round,
+                             .status = status,
+                             .text = text_of(s, status)};
+
+    s->events.answer(s->events.ctx, &a);
+}
+
+void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,
+                       uint64_t round)
+{
+    struct shard_answer a = {.rank = rank,
+                             .slot = e->slot,
+                             .round = round,
+                             .status = KV_OK,
+                             .pull = true,
+                             .value = shard_weights(e->value),
+                             .size = shard_weights_size(e->dtype, e->count),
+                             .block = e->value};
+
+    s->events.answer(s->events.ctx, &a);
+}
+
+/* --- What a rank has open ------------------------------------------------- */
+
+void shard_forget(struct shard *s, uint32_t rank)
+{
+    struct list *open = &s->ranks[rank].open;
+
+    while (!list_empty(open)) {
+        struct share *share =
+            LIST_ENTRY(list_first(open), struct share, among_open);
+        bool pushed = share->pushed;
+
+        if (share->pulls) {
+            shard_share_unpull(s, share);
+        }
+        if (pushed) {
+            shard_share_unpush(s, share);
+        }
+    }
+    shard_forget_opens(s, rank);
+}
+
+size_t shard_held(const struct shard *s, uint32_t rank)
+{
+    return s->ranks[rank].held;
+}
+
+void shard_shed(struct shard *s, uint32_t rank)
+{
+    struct rank *r = &s->ranks[rank];
+    size_t keep = r->pushed_count / 2;
+
+    LIST_EACH(&r->open, link, after)
+    {
+        struct share *share = LIST_ENTRY(link, struct share, among_open);
+        struct entry *e = share->entry;
+        struct policy_view v = shard_view(s, e);
+        uint64_t round = s->policy->committed(&v, rank) + 1;
+
+        if (!share->pushed) {
+            continue;
+        }
+        if (keep > 0) {
+            keep--;
+            continue;
+        }
+        shard_share_unpush(s, share);
+        shard_answer_push(s, rank, e->slot, round, KV_EAGAIN);
+    }
+}
+
+uint64_t shard_commits(const struct shard *s)
+{
+    return s->commits;
+}
+
+void shard_census(const struct shard *s, struct shard_census *out)
+{
+    memset(out, 0, sizeof *out);
+    out->slices = s->slots;
+    for (uint32_t slot = 0; slot < s->slots; slot++) {
+        const struct entry *e = shard_entry(s, slot);
+        const struct value *v = e->value;
+
+        if (v->round > out->rounds_max) {
+            out->rounds_max = v->round;
+        }
+        out->value_bytes += shard_weights_size(e->dtype, e->count);
+        out->state_bytes += v->slots * e->count * sizeof(float);
+    }
+}
+
+/* --- Life ----------------------------------------------------------------- */
+
+static bool allocate(struct shard *s)
+{
+    s->ranks = mem_zalloc(s->workers, sizeof *s->ranks);
+    for (uint32_t rank = 0; s->ranks != NULL && rank < s->workers; rank++) {
+        list_init(&s->ranks[rank].open);
+        list_init(&s->ranks[rank].opens);
+    }
+    s->inputs = mem_zalloc(s->workers, sizeof *s->inputs);
+    s->codecs = mem_zalloc(s->workers, sizeof *s->codecs);
+    s->missing = mem_zalloc(s->workers, sizeof *s->missing);
+    return s->ranks != NULL && s->inputs != NULL && s->codecs != NULL &&
+           s->missing != NULL;
+}
+
+static enum kv_status recover(struct shard *s, char *error, size_t error_size)
+{
+    enum kv_status status = shard_recover_policy(s, error, error_size);
+
+    if (status == KV_OK) {
+        status = shard_recover_spec(s, error, error_size);
+    }
+    if (status == KV_OK) {
+        status = shard_recover(s, error, error_size);
+    }
+    if (status == KV_OK) {
+        arena_recovered(s->arena);
+        status = shard_make_fence(s, error, error_size);
+    }
+    return status;
+}
+
+enum kv_status shard_new(struct arena *arena, uint32_t workers,
+                         struct bufpool *buffers,
+                         const struct shard_events *events, struct shard **out,
+                         char *error, size_t error_size)
+{
+    struct shard *s = mem_aligned(64, sizeof *s);
+    enum kv_status status = KV_ENOMEM;
+
+    KV_CHECK(workers > 0 && workers <= KV_RANKS_MAX);
+    snprintf(error, error_size, "out of memory");
+    if (s == NULL) {
+        return KV_ENOMEM;
+    }
+    memset(s, 0, sizeof *s);
+    s->arena = arena;
+    s->workers = workers;
+    s->buffers = buffers;
+    s->events = *events;
+    map_init(&s->slices);
+    map_init(&s->awaited);
+    if (allocate(s)) {
+        status = recover(s, error, error_size);
+    }
+    if (status != KV_OK) {
+        shard_free(s);
+        return status;
+    }
+    *out = s;
+    return KV_OK;
+}
+
+static void no_release(void *ctx, uint32_t rank)
+{
+    (void)ctx;
+    (void)rank;
+}
+
+void shard_free(struct shard *s)
+{
+    s->events.released = no_release;
+    for (uint32_t rank = 0; s->ranks != NULL && rank < s->workers; rank++) {
+        shard_forget(s, rank);
+    }
+    shard_free_shares(s);
+    shard_free_slices(s);
+    map_fini(&s->awaited);
+    mem_free(s->ranks);
+    mem_free(s->inputs);
+    mem_free(s->codecs);
+    mem_free(s->missing);
+    mem_free(s);
+}

@@ -1,0 +1,148 @@
+/**
+ * shard - the slices one thread owns, and the rules by which they change.
+ *
+ * Pure logic over an arena: no sockets, threads or clock. Requests go in; what
+ * a call finished comes out through `events`, before the call returns. The
+ * same calls always give the same results, so a test can play a whole training
+ * job, with crashes, in one thread and without waiting.
+ *
+ *   session --> shard_push() --> contribution of that rank to the open round
+ *                                round complete (policy)?
+ *                                  sum in rank order, rule, new block, one
+ * store
+ *                                  --> answers to all who pushed or wait to
+ * pull
+ *
+ * Exactly once: (slot, rank, round) names a push. At or below what is
+ * committed it is answered again and not applied; one more is this rank's
+ * contribution; anything beyond is refused. A rank has one session at a time,
+ * and what that session contributed to rounds still open goes with it
+ * (shard_forget): its worker sends it again.
+ *
+ * The sum is a left fold in rank order, whatever the order of arrival.
+ *
+ * Thread:  whichever one calls, with kv_flush_denormals() in force.
+ * Memory:  a call takes or borrows its payload as it says. In the steady state
+ *          nothing is allocated but from the pool and the arena's free blocks.
+ */
+#ifndef KV_SERVER_SHARD_H
+#define KV_SERVER_SHARD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/bufpool.h"
+#include "common/base/status.h"
+#include "common/codec/codec.h"
+#include "common/optim/optim.h"
+#include "server/arena.h"
+#include "server/policy.h"
+
+struct shard;
+
+struct shard_answer {
+    uint32_t rank, slot;
+    uint64_t round;
+    enum kv_status status; /* KV_EAGAIN: put back, send it again later. */
+    bool pull;             /* Else of a push. */
+    const void *value;     /* Of a pull that is KV_OK. */
+    size_t size;
+    void *block; /* Holds `value`; arena_hold() it to keep it after the call. */
+    const char *text; /* Of an error; borrowed. */
+};
+
+struct shard_events {
+    void (*answer)(void *ctx, const struct shard_answer *a);
+    void (*opened)(void *ctx, uint32_t rank, uint64_t request_id,
+                   enum kv_status status, const char *text, uint32_t slot,
+                   uint64_t round);
+    /* The rank holds less than before: its reading may go on. Must not call
+     * back into the shard. */
+    void (*released)(void *ctx, uint32_t rank);
+    void *ctx;
+};
+
+/* Recovers what the arena has. */
+KV_MUST_CHECK enum kv_status shard_new(struct arena *arena, uint32_t workers,
+                                       struct bufpool *buffers,
+                                       const struct shard_events *events,
+                                       struct shard **out, char *error,
+                                       size_t error_size);
+void shard_free(struct shard *s);
+
+/* The job's policy; the first call decides and is kept in the arena.
+ * KV_EMISMATCH names both. */
+KV_MUST_CHECK enum kv_status shard_policy(struct shard *s, uint32_t policy_id,
+                                          uint32_t rank, char *error,
+                                          size_t error_size);
+
+/* The highest life of this rank that may speak: KV_ESTALE for an older one, or
+ * for another process (token) of the same. Kept in the arena. */
+KV_MUST_CHECK enum kv_status shard_fence(struct shard *s, uint32_t rank,
+                                         uint64_t incarnation, uint64_t token);
+
+struct slice_desc {
+    uint32_t key_id, slice;
+    uint32_t dtype; /* Off the wire; checked here. */
+    uint64_t count;
+};
+
+/* Create (value != NULL, borrowed, size bytes) or attach. `opened` runs at
+ * once, or, for one that is not there yet, when it is. */
+void shard_open(struct shard *s, uint32_t rank, uint64_t request_id,
+                const struct slice_desc *desc, const void *value, size_t size);
+
+/* The contribution of `rank`: `size` bytes in `codec`. When `buffer` is not
+ * NULL it holds the payload and is taken; else the payload is borrowed. */
+void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
+                uint32_t codec, const void *payload, size_t size,
+                struct buffer *buffer, uint64_t now_ms);
+
+void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round);
+
+/* The session of this rank ended. */
+void shard_forget(struct shard *s, uint32_t rank);
+
+/* Bytes that this rank's contributions to open rounds occupy. */
+size_t shard_held(const struct shard *s, uint32_t rank);
+
+/* Put back the newest half of what this rank contributed to open rounds. For
+ * when the ranks' orders of pushing block each other: each has reached its
+ * bound with slices that the others have not come to. */
+void shard_shed(struct shard *s, uint32_t rank);
+
+/* Every rank waits for another or has reached its bound; blocked[rank] says
+ * which. Put back what the blocked ones hold, so that one open round comes
+ * nearer to its end. Call it again as long as nothing is committed: each time
+ * it goes a step further, so that in the end something is. */
+void shard_untangle(struct shard *s, const bool *blocked);
+
+/* For every slice, in force from its next round on. The same optimizer with
+ * the same parameters changes nothing; another one starts with fresh state. */
+KV_MUST_CHECK enum kv_status shard_optimizer(struct shard *s,
+                                             const struct kv_optim_spec *spec,
+                                             char *error, size_t error_size);
+
+/* Change one parameter, keeping all state. */
+KV_MUST_CHECK enum kv_status shard_hyper(struct shard *s, const char *param,
+                                         double value, char *error,
+                                         size_t error_size);
+
+/* Open rounds, or waiting pulls, that are older than `age_ms`: the oldest for
+ * each rank that waits. `missing` are the ranks it waits for. */
+typedef void (*shard_stall_fn)(void *ctx, uint32_t rank, uint32_t slot,
+                               uint64_t round, uint64_t since_ms,
+                               const uint32_t *missing, uint32_t missing_count);
+void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
+                  shard_stall_fn each, void *ctx);
+
+/* Rounds committed since shard_new(); grows as long as anything moves. */
+uint64_t shard_commits(const struct shard *s);
+
+struct shard_census {
+    uint64_t slices, rounds_max, value_bytes, state_bytes;
+};
+void shard_census(const struct shard *s, struct shard_census *out);
+
+#endif

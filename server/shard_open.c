@@ -1,0 +1,264 @@
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "server/shard_private.h"
+
+#define OPENS_MAX ((size_t)1 << 20) /* Of a rank, waiting. */
+
+/* A slice that somebody wants to attach to before it is there. */
+struct awaited {
+    uint64_t key;
+    struct list openers;
+};
+
+struct opener {
+    struct list_link among_openers; /* Of the slice. */
+    struct list_link among_opens;   /* Of the rank. */
+    struct awaited *awaited;
+    struct slice_desc desc;
+    uint64_t request_id;
+    uint32_t rank;
+};
+
+__attribute__((format(printf, 3, 4))) static enum kv_status
+refuse(struct shard *s, enum kv_status status, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(s->text, sizeof s->text, format, args);
+    va_end(args);
+    return status;
+}
+
+static void refused(struct shard *s, uint32_t rank, uint64_t request_id,
+                    enum kv_status status)
+{
+    s->events.opened(s->events.ctx, rank, request_id, status, s->text, 0, 0);
+}
+
+/* --- Checks --------------------------------------------------------------- */
+
+static enum kv_status check_desc(struct shard *s, uint32_t rank,
+                                 const struct slice_desc *d)
+{
+    size_t unit, count_max;
+
+    if (s->policy == NULL) {
+        return refuse(s, KV_EINVAL, "rank %u opens key %u before its policy",
+                      rank, d->key_id);
+    }
+    if (d->dtype > INT32_MAX || !kv_dtype_known((int)d->dtype) ||
+        !kv_dtype_supported((enum kv_dtype)d->dtype)) {
+        return refuse(s, KV_EINVAL,
+                      "rank %u opens key %u slice %u with dtype %u (%s): "
+                      "servers store f32, f16, bf16",
+                      rank, d->key_id, d->slice, d->dtype,
+                      d->dtype > INT32_MAX
+                          ? "unknown"
+                          : kv_dtype_name((enum kv_dtype)d->dtype));
+    }
+    unit = kv_dtype_size((enum kv_dtype)d->dtype);
+    count_max = KV_SLICE_BYTES_MAX / unit;
+    if (d->count == 0 || d->count > count_max) {
+        return refuse(s, KV_EINVAL,
+                      "rank %u opens key %u slice %u with %" PRIu64
+                      " elements: 1 to %zu are possible",
+                      rank, d->key_id, d->slice, d->count, count_max);
+    }
+    return KV_OK;
+}
+
+static enum kv_status check_same(struct shard *s, uint32_t rank,
+                                 const struct slice_desc *d,
+                                 const struct entry *e)
+{
+    if (d->dtype == (uint32_t)e->dtype && d->count == e->count) {
+        return KV_OK;
+    }
+    return refuse(
+        s, KV_EMISMATCH,
+        "rank %u opens key %u slice %u as %s[%" PRIu64 "], and it is %s[%zu]",
+        rank, d->key_id, d->slice, kv_dtype_name((enum kv_dtype)d->dtype),
+        d->count, kv_dtype_name(e->dtype), e->count);
+}
+
+/* --- Attach --------------------------------------------------------------- */
+
+static void attach(struct shard *s, uint32_t rank, uint64_t request_id,
+                   const struct slice_desc *desc, const struct entry *e)
+{
+    struct policy_view v = shard_view(s, e);
+    enum kv_status status = check_same(s, rank, desc, e);
+
+    if (status != KV_OK) {
+        refused(s, rank, request_id, status);
+        return;
+    }
+    s->events.opened(s->events.ctx, rank, request_id, KV_OK, NULL, e->slot,
+                     s->policy->committed(&v, rank));
+}
+
+/* --- Wait ----------------------------------------------------------------- */
+
+static struct awaited *await(struct shard *s, uint64_t key)
+{
+    struct awaited *w = map_get(&s->awaited, key);
+
+    if (w != NULL) {
+        return w;
+    }
+    w = mem_zalloc(1, sizeof *w);
+    if (w == NULL) {
+        return NULL;
+    }
+    w->key = key;
+    list_init(&w->openers);
+    if (map_put(&s->awaited, key, w) != KV_OK) {
+        mem_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+static void free_if_unwanted(struct shard *s, struct awaited *w)
+{
+    if (list_empty(&w->openers)) {
+        KV_CHECK(map_remove(&s->awaited, w->key) == w);
+        mem_free(w);
+    }
+}
+
+static enum kv_status wait(struct shard *s, uint32_t rank, uint64_t request_id,
+                           const struct slice_desc *desc, uint64_t key)
+{
+    struct opener *o;
+    struct awaited *w;
+
+    if (s->ranks[rank].opens_count >= OPENS_MAX) {
+        return refuse(s, KV_ETOOBIG,
+                      "rank %u waits for %zu slices already, which rank 0 has "
+                      "not initialized",
+                      rank, OPENS_MAX);
+    }
+    o = mem_zalloc(1, sizeof *o);
+    w = o == NULL ? NULL : await(s, key);
+    if (w == NULL) {
+        mem_free(o);
+        return refuse(s, KV_ENOMEM, "the server is out of memory");
+    }
+    o->awaited = w;
+    o->desc = *desc;
+    o->request_id = request_id;
+    o->rank = rank;
+    list_push(&w->openers, &o->among_openers);
+    list_push(&s->ranks[rank].opens, &o->among_opens);
+    s->ranks[rank].opens_count++;
+    return KV_OK;
+}
+
+static void free_opener(struct shard *s, struct opener *o)
+{
+    list_unlink(&o->among_openers);
+    list_unlink(&o->among_opens);
+    s->ranks[o->rank].opens_count--;
+    mem_free(o);
+}
+
+static void serve_waiting(struct shard *s, uint64_t key, const struct entry *e)
+{
+    struct awaited *w = map_get(&s->awaited, key);
+
+    if (w == NULL) {
+        return;
+    }
+    while (!list_empty(&w->openers)) {
+        struct opener *o =
+            LIST_ENTRY(list_first(&w->openers), struct opener, among_openers);
+        struct opener served = *o;
+
+        free_opener(s, o);
+        attach(s, served.rank, served.request_id, &served.desc, e);
+    }
+    free_if_unwanted(s, w);
+}
+
+void shard_forget_opens(struct shard *s, uint32_t rank)
+{
+    struct list *opens = &s->ranks[rank].opens;
+
+    while (!list_empty(opens)) {
+        struct opener *o =
+            LIST_ENTRY(list_first(opens), struct opener, among_opens);
+        struct awaited *w = o->awaited;
+
+        free_opener(s, o);
+        free_if_unwanted(s, w);
+    }
+}
+
+/* --- Create --------------------------------------------------------------- */
+
+static enum kv_status check_value(struct shard *s, uint32_t rank,
+                                  const struct slice_desc *d, size_t size)
+{
+    enum kv_dtype dtype = (enum kv_dtype)d->dtype;
+    size_t right = shard_weights_size(dtype, d->count);
+
+    if (size != right) {
+        return refuse(s, KV_EMISMATCH,
+                      "rank %u initializes key %u slice %u with %zu bytes: "
+                      "%s[%" PRIu64 "] has %zu",
+                      rank, d->key_id, d->slice, size, kv_dtype_name(dtype),
+                      d->count, right);
+    }
+    if (s->slots >= KV_SLOTS_MAX) {
+        return refuse(s, KV_ETOOBIG, "the shard has %u slices, no more go in",
+                      s->slots);
+    }
+    return KV_OK;
+}
+
+static void create(struct shard *s, uint32_t rank, uint64_t request_id,
+                   const struct slice_desc *d, const void *value)
+{
+    struct entry *e;
+    enum kv_status status = shard_create(s, d, value, &e);
+
+    if (status != KV_OK) {
+        refused(s, rank, request_id,
+                refuse(s, status,
+                       "the server has no room for key %u slice %u: %zu bytes "
+                       "(--arena-dir, --arena-size)",
+                       d->key_id, d->slice,
+                       shard_value_size(s, (enum kv_dtype)d->dtype, d->count,
+                                        s->spec_slots)));
+        return;
+    }
+    attach(s, rank, request_id, d, e);
+    serve_waiting(s, shard_slice_key(d->key_id, d->slice), e);
+}
+
+void shard_open(struct shard *s, uint32_t rank, uint64_t request_id,
+                const struct slice_desc *desc, const void *value, size_t size)
+{
+    uint64_t key = shard_slice_key(desc->key_id, desc->slice);
+    const struct entry *e = map_get(&s->slices, key);
+    enum kv_status status = check_desc(s, rank, desc);
+
+    KV_CHECK(rank < s->workers);
+    if (status == KV_OK && e == NULL) {
+        status = value == NULL ? wait(s, rank, request_id, desc, key)
+                               : check_value(s, rank, desc, size);
+    }
+    if (status != KV_OK) {
+        refused(s, rank, request_id, status);
+    } else if (e != NULL) {
+        attach(s, rank, request_id, desc, e);
+    } else if (value != NULL) {
+        create(s, rank, request_id, desc, value);
+    }
+}

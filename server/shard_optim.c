@@ -1,0 +1,195 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "server/shard_private.h"
+
+/* Setting an optimizer is one store: of the word that points to its settings.
+ * Slices follow at their next round, each by its own commit: state that belongs
+ * to a lower generation is not read any more. So there is nothing that a kill
+ * could leave half done, and nothing to wait for. */
+
+static uint64_t bits_of(double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static double double_of(uint64_t bits)
+{
+    double value;
+
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static bool same(const struct kv_optim_spec *a, const struct kv_optim_spec *b)
+{
+    if (a->optim != b->optim) {
+        return false;
+    }
+    for (int i = 0; a->optim->params[i].name != NULL; i++) {
+        if (bits_of(a->params[i]) != bits_of(b->params[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- In the arena --------------------------------------------------------- */
+
+static void fill(struct spec_block *b, const struct kv_optim_spec *spec,
+                 uint64_t generation)
+{
+    memset(b, 0, sizeof *b);
+    b->generation = generation;
+    snprintf(b->name, sizeof b->name, "%s", spec->optim->name);
+    for (int i = 0; spec->optim->params[i].name != NULL; i++) {
+        snprintf(b->param[i].name, sizeof b->param[i].name, "%s",
+                 spec->optim->params[i].name);
+        b->param[i].bits = bits_of(spec->params[i]);
+        b->param_count++;
+    }
+}
+
+static void use(struct shard *s, struct spec_block *b,
+                const struct kv_optim_spec *spec)
+{
+    s->spec_block = b;
+    s->spec = *spec;
+    s->generation = b->generation;
+    s->spec_slots = spec->optim->slots(spec->params);
+    s->cache.updates = 0;
+}
+
+static enum kv_status parse(struct spec_block *b, struct kv_optim_spec *spec,
+                            char *error, size_t error_size)
+{
+    enum kv_status status;
+
+    b->name[KV_NAME_MAX] = '\0';
+    status = kv_optim_parse(b->name, "", spec, error, error_size);
+    for (size_t i = 0; status == KV_OK && i < b->param_count; i++) {
+        b->param[i].name[KV_NAME_MAX] = '\0';
+        status =
+            kv_optim_choose(spec, b->param[i].name, double_of(b->param[i].bits),
+                            error, error_size);
+    }
+    return status == KV_EINVAL ? KV_EMISMATCH : status;
+}
+
+enum kv_status shard_recover_spec(struct shard *s, char *error,
+                                  size_t error_size)
+{
+    uint64_t offset = arena_words(s->arena)[SHARD_WORD_SPEC];
+    struct kv_optim_spec spec;
+    struct spec_block *b;
+    enum kv_status status;
+
+    if (offset == 0) {
+        return KV_OK;
+    }
+    b = arena_at(s->arena, offset);
+    if (arena_claim(s->arena, offset) != KV_OK || b->generation == 0 ||
+        b->param_count > KV_OPTIM_PARAMS_MAX) {
+        snprintf(error, error_size,
+                 "the arena is damaged: the optimizer's settings make no "
+                 "sense");
+        return KV_EDATALOSS;
+    }
+    status = parse(b, &spec, error, error_size);
+    if (status == KV_OK) {
+        use(s, b, &spec);
+    }
+    return status;
+}
+
+/* --- Setting and changing ------------------------------------------------- */
+
+/* Will every slice find room for its new state? Better said now than at the
+ * rounds to come. */
+static enum kv_status check_room(const struct shard *s, unsigned slots,
+                                 const char *name, char *error,
+                                 size_t error_size)
+{
+    struct arena_usage usage;
+    uint64_t more = 0;
+
+    for (uint32_t slot = 0; slot < s->slots; slot++) {
+        const struct entry *e = shard_entry(s, slot);
+
+        if (slots > e->value->slots) {
+            more += (slots - e->value->slots) * e->count * sizeof(float);
+        }
+    }
+    arena_usage(s->arena, &usage);
+    if (more > usage.room_bytes) {
+        snprintf(error, error_size,
+                 "optimizer %s needs %llu bytes more for its state, and the "
+                 "server has room for %zu (--arena-dir, --arena-size)",
+                 name, (unsigned long long)more, usage.room_bytes);
+        return KV_ENOSPC;
+    }
+    return KV_OK;
+}
+
+enum kv_status shard_optimizer(struct shard *s,
+                               const struct kv_optim_spec *spec, char *error,
+                               size_t error_size)
+{
+    unsigned slots = spec->optim->slots(spec->params);
+    struct spec_block *old = s->spec_block, *b;
+    enum kv_status status;
+
+    if (old != NULL && same(&s->spec, spec)) {
+        return KV_OK;
+    }
+    status = check_room(s, slots, spec->optim->name, error, error_size);
+    if (status != KV_OK) {
+        return status;
+    }
+    b = arena_alloc(s->arena, sizeof *b);
+    if (b == NULL) {
+        snprintf(error, error_size,
+                 "the server has no room left for the settings of optimizer "
+                 "%s: %zu bytes",
+                 spec->optim->name, sizeof *b);
+        return KV_ENOSPC;
+    }
+    fill(b, spec, s->generation + 1);
+    arena_store(&arena_words(s->arena)[SHARD_WORD_SPEC],
+                arena_offset(s->arena, b));
+    if (old != NULL) {
+        arena_release(s->arena, old);
+    }
+    use(s, b, spec);
+    return KV_OK;
+}
+
+enum kv_status shard_hyper(struct shard *s, const char *param, double value,
+                           char *error, size_t error_size)
+{
+    struct kv_optim_spec spec = s->spec;
+    enum kv_status status;
+    int index;
+
+    if (s->spec_block == NULL) {
+        snprintf(error, error_size,
+                 "%s cannot change: no optimizer is set; call "
+                 "kvw_set_optimizer first",
+                 param);
+        return KV_EINVAL;
+    }
+    status = kv_optim_set(&spec, param, value, error, error_size);
+    if (status != KV_OK) {
+        return status;
+    }
+    index = kv_optim_param_index(spec.optim, param);
+    KV_CHECK(index >= 0);
+    arena_store(&s->spec_block->param[index].bits, bits_of(spec.params[index]));
+    s->spec = spec;
+    s->cache.updates = 0;
+    return KV_OK;
+}

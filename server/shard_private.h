@@ -1,0 +1,262 @@
+/**
+ * shard_private - what the files of the shard share.
+ *
+ *   shard.c         made and freed; what ends with a session
+ *   shard_push.c    pushes and pulls, and what is wrong with them
+ *   shard_round.c   commit: sum, rule, one store, answers
+ *   shard_share.c   what a rank has open: contributions and waiting pulls
+ *   shard_slice.c   slices in the arena: creation, recovery
+ *   shard_open.c    create, attach, wait for creation
+ *   shard_optim.c   the optimizer's settings in the arena
+ *   shard_fence.c   policy and incarnations in the arena
+ *   shard_stall.c   who waits for whom
+ *   shard_untangle.c  ranks that block each other
+ *
+ * In the arena: a permanent record a slice, which points to its value block;
+ * one permanent fence table; words that hold the policy and the place of the
+ * optimizer's settings. Everything else is made again from those, and from
+ * what workers send again.
+ */
+#ifndef KV_SERVER_SHARD_PRIVATE_H
+#define KV_SERVER_SHARD_PRIVATE_H
+
+#include "common/base/list.h"
+#include "common/base/map.h"
+#include "proto/limits.h"
+#include "server/shard.h"
+
+/* --- In the arena --------------------------------------------------------- */
+
+enum { SHARD_KIND_SLICE = 1, SHARD_KIND_FENCE = 2 };
+enum { SHARD_WORD_POLICY, SHARD_WORD_SPEC };
+
+/* Permanent. Storing `live` is what commits a round. */
+struct slice_record {
+    uint64_t live; /* Offset of the value block. */
+    uint64_t count;
+    uint32_t key_id, slice, dtype, reserved;
+};
+
+/* A value block: this, seq[], weights in their dtype, then `slots` arrays of
+ * f32, each at a multiple of 64 bytes. Never changed once it is live. */
+struct value {
+    uint64_t round;      /* Rounds committed. */
+    uint64_t updates;    /* By the optimizer, since its state was fresh. */
+    uint64_t generation; /* Of the settings that the state belongs to. */
+    uint32_t slots;
+    uint32_t seqs; /* Ranks with a sequence number; 0 unless per_rank. */
+    uint64_t reserved[4];
+    uint64_t seq[]; /* By rank. */
+};
+
+/* The optimizer in force. One that differs in more than a live number gets a
+ * higher generation, and state of lower ones counts as none. */
+struct spec_block {
+    uint64_t generation; /* From 1. */
+    char name[KV_NAME_MAX + 1];
+    uint64_t param_count;
+    struct {
+        char name[KV_NAME_MAX + 1];
+        uint64_t bits; /* Of the double; changed in place by one store. */
+    } param[KV_OPTIM_PARAMS_MAX];
+};
+
+struct fence_block {
+    uint64_t workers;
+    struct {
+        uint64_t incarnation;
+        uint64_t token; /* 0: not known yet. */
+    } rank[];
+};
+
+/* --- In memory ------------------------------------------------------------ */
+
+/* A pool buffer that many small contributions of one rank lie in. */
+struct region {
+    struct buffer *buffer; /* That it lies in itself. */
+    size_t used;
+    uint32_t live; /* Contributions. */
+};
+
+/* What one rank has open at one slice: a contribution to the open round, a
+ * pull that waits, or both. */
+struct share {
+    struct list_link among_open; /* Of its rank, by age. */
+    struct share *next;          /* Idle ones. */
+    struct entry *entry;
+    uint32_t rank;
+    bool pushed, pulls;
+    bool kept; /* Pushed, and the bytes are counted as held. */
+    uint64_t pull_round;
+    uint64_t since_ms;
+    /* When pushed: */
+    const struct kv_codec *codec;
+    const void *payload;
+    size_t size;
+    struct buffer *buffer; /* Owned; NULL: in `region`, or borrowed. */
+    struct region *region; /* That the payload lies in, or NULL. */
+};
+
+struct entry {
+    struct slice_record *record; /* In the arena. */
+    struct value *value;         /* In the arena; held. */
+    struct share **shares;       /* By rank. */
+    size_t count;
+    enum kv_dtype dtype;
+    uint32_t slot;
+    uint32_t arrived; /* Shares that have pushed. */
+    uint32_t waiting; /* Shares that pull. */
+    uint32_t key_id, slice;
+};
+
+struct rank {
+    struct list open;  /* Shares, the oldest first. */
+    struct list opens; /* Waiting for a slice to be created. */
+    size_t opens_count;
+    size_t pushed_count;   /* Shares with a contribution that was kept. */
+    size_t held;           /* Bytes of regions and buffers. */
+    struct region *region; /* Where the next small one goes, or NULL. */
+};
+
+#define SHARD_CHUNK 256 /* Slices whose entries are allocated together. */
+
+struct slot_chunk {
+    struct entry entries[SHARD_CHUNK];
+    struct share *shares[]; /* Workers times SHARD_CHUNK. */
+};
+
+/* A rule's step depends on the settings and the update count only, and slices
+ * mostly go in step: keep the last. */
+struct step_cache {
+    uint64_t updates; /* 0: none. */
+    unsigned char step[KV_OPTIM_STEP_MAX];
+};
+
+/* Which round the blocked ranks make way for. */
+struct tangle {
+    uint64_t commits; /* Of the shard, when it was chosen. */
+    uint32_t slot;
+    uint32_t tries, patience;
+};
+
+#define SHARD_BLOCK 2048 /* Elements that are summed and updated at a time. */
+
+struct shard {
+    struct arena *arena;     /* Borrowed. */
+    struct bufpool *buffers; /* Borrowed. */
+    struct shard_events events;
+    const struct policy *policy; /* NULL until the first worker came. */
+    uint32_t workers;
+    uint32_t slots;
+
+    struct slot_chunk **chunks;
+    size_t chunk_count, chunk_capacity;
+    struct map slices;  /* key_id << 32 | slice -> entry. */
+    struct map awaited; /* The same -> struct awaited. */
+    struct rank *ranks;
+    struct share *idle_shares;
+    struct share_slab *share_slabs;
+    struct fence_block *fence;
+
+    struct spec_block *spec_block; /* NULL: no optimizer. */
+    struct kv_optim_spec spec;
+    uint64_t generation; /* 0: no optimizer. */
+    unsigned spec_slots;
+    struct step_cache cache;
+    struct tangle tangle;
+
+    uint64_t commits;
+    uint64_t now_ms;     /* As last told. */
+    const void **inputs; /* Of the round being committed. */
+    const struct kv_codec **codecs;
+    uint32_t *missing;
+    char text[KV_TEXT_MAX + 1]; /* Of the error being reported. */
+    float gradient[SHARD_BLOCK] __attribute__((aligned(64)));
+    float weight[SHARD_BLOCK] __attribute__((aligned(64)));
+    float new_weight[SHARD_BLOCK] __attribute__((aligned(64)));
+};
+
+static inline struct entry *shard_entry(const struct shard *s, uint32_t slot)
+{
+    return slot >= s->slots
+               ? NULL
+               : &s->chunks[slot / SHARD_CHUNK]->entries[slot % SHARD_CHUNK];
+}
+
+static inline struct policy_view shard_view(const struct shard *s,
+                                            const struct entry *e)
+{
+    struct policy_view v = {e->value->round,
+                            s->policy->per_rank ? e->value->seq : NULL,
+                            s->workers, e->arrived};
+
+    return v;
+}
+
+/* With s->text when that is an error. */
+void shard_answer_push(struct shard *s, uint32_t rank, uint32_t slot,
+                       uint64_t round, enum kv_status status);
+void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,
+                       uint64_t round);
+
+/* --- shard_slice.c -------------------------------------------------------- */
+
+size_t shard_weights_size(enum kv_dtype dtype, size_t count);
+void *shard_weights(const struct value *v);
+float *shard_slot(const struct value *v, enum kv_dtype dtype, size_t count,
+                  unsigned index);
+size_t shard_value_size(const struct shard *s, enum kv_dtype dtype,
+                        size_t count, unsigned slots);
+
+/* KV_ENOMEM or KV_ENOSPC: nothing changed. */
+KV_MUST_CHECK enum kv_status shard_create(struct shard *s,
+                                          const struct slice_desc *desc,
+                                          const void *value,
+                                          struct entry **out);
+KV_MUST_CHECK enum kv_status shard_recover(struct shard *s, char *error,
+                                           size_t error_size);
+void shard_free_slices(struct shard *s);
+
+static inline uint64_t shard_slice_key(uint32_t key_id, uint32_t slice)
+{
+    return (uint64_t)key_id << 32 | slice;
+}
+
+/* --- shard_share.c -------------------------------------------------------- */
+
+/* The rank's share of the slice, made when there is none. NULL: no memory. */
+struct share *shard_share(struct shard *s, struct entry *e, uint32_t rank);
+
+/* Something in it waits from now on. */
+void shard_share_open(struct shard *s, struct share *share);
+
+/* The contribution will not be used at once: own its bytes. */
+KV_MUST_CHECK enum kv_status shard_share_keep(struct shard *s,
+                                              struct share *share);
+
+/* Let go of the contribution, or of the pull; of the share when it was the
+ * last thing in it. */
+void shard_share_unpush(struct shard *s, struct share *share);
+void shard_share_unpull(struct shard *s, struct share *share);
+
+void shard_free_shares(struct shard *s);
+
+/* --- shard_round.c -------------------------------------------------------- */
+
+/* The policy lets the open round close: commit and answer. When there is no
+ * room for it, its pushes are refused and nothing changes. */
+void shard_close_round(struct shard *s, struct entry *e);
+
+/* --- shard_open.c, shard_optim.c, shard_fence.c --------------------------- */
+
+void shard_forget_opens(struct shard *s, uint32_t rank);
+
+/* Read what the arena says, before and after arena_recovered(). */
+KV_MUST_CHECK enum kv_status shard_recover_spec(struct shard *s, char *error,
+                                                size_t error_size);
+KV_MUST_CHECK enum kv_status shard_recover_policy(struct shard *s, char *error,
+                                                  size_t error_size);
+KV_MUST_CHECK enum kv_status shard_make_fence(struct shard *s, char *error,
+                                              size_t error_size);
+
+#endif

@@ -1,0 +1,203 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "server/shard_private.h"
+
+static const float zeros[SHARD_BLOCK] __attribute__((aligned(64)));
+
+/* --- The sum over the ranks, and the rule --------------------------------- */
+
+static size_t gather(struct shard *s, const struct entry *e)
+{
+    size_t n = 0;
+
+    for (uint32_t rank = 0; n < e->arrived; rank++) {
+        const struct share *share = e->shares[rank];
+
+        if (share != NULL && share->pushed) {
+            s->inputs[n] = share->payload;
+            s->codecs[n] = share->codec;
+            n++;
+        }
+    }
+    return n;
+}
+
+/* Without an optimizer the sum becomes the value. */
+static void assign(struct shard *s, const struct entry *e, size_t n, void *out)
+{
+    size_t unit = kv_dtype_size(e->dtype);
+
+    if (e->dtype == KV_F32) {
+        kv_codec_sum(s->codecs, s->inputs, n, KV_F32, 0, e->count, out);
+        return;
+    }
+    for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
+        size_t left = e->count - first;
+        size_t count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+
+        kv_codec_sum(s->codecs, s->inputs, n, e->dtype, first, count,
+                     s->gradient);
+        kv_from_f32(e->dtype, s->gradient, (char *)out + first * unit, count);
+    }
+}
+
+static const void *step_of(struct shard *s, uint64_t updates)
+{
+    if (s->cache.updates != updates) {
+        s->spec.optim->prepare(s->spec.params, updates, s->cache.step);
+        s->cache.updates = updates;
+    }
+    return s->cache.step;
+}
+
+/* One block: sum, then weights and state out of place. */
+static void update_block(struct shard *s, const struct entry *e, size_t n,
+                         const struct value *next, struct kv_optim_args *args,
+                         size_t first)
+{
+    size_t offset = first * kv_dtype_size(e->dtype);
+    const char *old = (const char *)shard_weights(e->value) + offset;
+    char *new = (char *)shard_weights(next) + offset;
+    bool fresh = e->value->generation != s->generation;
+
+    args->gradient = kv_codec_sum_view(s->codecs, s->inputs, n, e->dtype, first,
+                                       args->count, s->gradient);
+    for (unsigned i = 0; i < s->spec_slots; i++) {
+        args->slot[i] =
+            fresh ? zeros : shard_slot(e->value, e->dtype, e->count, i) + first;
+        args->new_slot[i] = shard_slot(next, e->dtype, e->count, i) + first;
+    }
+    if (e->dtype == KV_F32) {
+        args->weight = (const float *)(const void *)old;
+        args->new_weight = (float *)(void *)new;
+        s->spec.optim->update(args);
+        return;
+    }
+    kv_to_f32(e->dtype, old, s->weight, args->count);
+    args->weight = s->weight;
+    args->new_weight = s->new_weight;
+    s->spec.optim->update(args);
+    kv_from_f32(e->dtype, s->new_weight, new, args->count);
+}
+
+static void update(struct shard *s, const struct entry *e, size_t n,
+                   const struct value *next)
+{
+    struct kv_optim_args args = {.step = step_of(s, next->updates)};
+
+    for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
+        size_t left = e->count - first;
+
+        args.count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+        update_block(s, e, n, next, &args, first);
+    }
+}
+
+/* --- Commit --------------------------------------------------------------- */
+
+static void fill_head(const struct shard *s, const struct entry *e,
+                      struct value *next)
+{
+    const struct value *old = e->value;
+    bool fresh = old->generation != s->generation;
+
+    *next = *old;
+    next->round = old->round + 1;
+    next->generation = s->generation;
+    next->slots = s->spec_slots;
+    if (s->generation != 0) {
+        next->updates = (fresh ? 0 : old->updates) + 1;
+    }
+    for (uint32_t rank = 0; rank < next->seqs; rank++) {
+        const struct share *share = e->shares[rank];
+        bool pushed = share != NULL && share->pushed;
+
+        next->seq[rank] = old->seq[rank] + (pushed ? 1 : 0);
+    }
+}
+
+/* All of the new state stands in a block of its own before the one store. A
+ * reply that is still being sent holds the old block. */
+static enum kv_status commit(struct shard *s, struct entry *e)
+{
+    struct value *old = e->value, *next;
+    size_t n;
+
+    next = arena_alloc(s->arena,
+                       shard_value_size(s, e->dtype, e->count, s->spec_slots));
+    if (next == NULL) {
+        return KV_ENOSPC;
+    }
+    n = gather(s, e);
+    fill_head(s, e, next);
+    if (s->generation != 0) {
+        update(s, e, n, next);
+    } else {
+        assign(s, e, n, shard_weights(next));
+    }
+    arena_store(&e->record->live, arena_offset(s->arena, next));
+    e->value = next;
+    arena_release(s->arena, old);
+    s->commits++;
+    return KV_OK;
+}
+
+/* --- Answers -------------------------------------------------------------- */
+
+static void answer_pushes(struct shard *s, struct entry *e,
+                          enum kv_status status)
+{
+    uint64_t ahead = status == KV_OK ? 0 : 1;
+
+    for (uint32_t rank = 0; e->arrived > 0; rank++) {
+        struct share *share = e->shares[rank];
+
+        if (share != NULL && share->pushed) {
+            struct policy_view v = shard_view(s, e);
+            uint64_t round = s->policy->committed(&v, rank) + ahead;
+
+            shard_share_unpush(s, share);
+            shard_answer_push(s, rank, e->slot, round, status);
+        }
+    }
+}
+
+static void answer_pulls(struct shard *s, struct entry *e)
+{
+    struct policy_view v = shard_view(s, e);
+
+    for (uint32_t rank = 0; rank < s->workers && e->waiting > 0; rank++) {
+        struct share *share = e->shares[rank];
+
+        if (share != NULL && share->pulls &&
+            s->policy->readable(&v, rank, share->pull_round)) {
+            uint64_t round = share->pull_round;
+
+            shard_share_unpull(s, share);
+            shard_answer_pull(s, rank, e, round);
+        }
+    }
+}
+
+/* Who pushes into a full arena may try again, and the round may still close:
+ * everyone is told, so that nobody waits for it unknowing. */
+static void refuse_round(struct shard *s, struct entry *e)
+{
+    snprintf(s->text, sizeof s->text,
+             "the server has no room left for key %u slice %u: %zu bytes are "
+             "wanted (--arena-dir, --arena-size)",
+             e->key_id, e->slice,
+             shard_value_size(s, e->dtype, e->count, s->spec_slots));
+    answer_pushes(s, e, KV_ENOSPC);
+}
+
+void shard_close_round(struct shard *s, struct entry *e)
+{
+    if (commit(s, e) != KV_OK) {
+        refuse_round(s, e);
+        return;
+    }
+    answer_pushes(s, e, KV_OK);
+    answer_pulls(s, e);
+}

@@ -1,0 +1,238 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "server/shard_private.h"
+
+static size_t aligned(size_t size)
+{
+    return (size + 63) & ~(size_t)63;
+}
+
+/* --- Layout of a value block ---------------------------------------------- */
+
+size_t shard_weights_size(enum kv_dtype dtype, size_t count)
+{
+    return kv_dtype_size(dtype) * count;
+}
+
+static size_t weights_offset(uint32_t seqs)
+{
+    return aligned(sizeof(struct value) + seqs * sizeof(uint64_t));
+}
+
+static size_t slot_offset(uint32_t seqs, enum kv_dtype dtype, size_t count,
+                          unsigned index)
+{
+    return weights_offset(seqs) + aligned(shard_weights_size(dtype, count)) +
+           index * aligned(count * sizeof(float));
+}
+
+void *shard_weights(const struct value *v)
+{
+    return (char *)(uintptr_t)v + weights_offset(v->seqs);
+}
+
+float *shard_slot(const struct value *v, enum kv_dtype dtype, size_t count,
+                  unsigned index)
+{
+    return (float *)(void *)((char *)(uintptr_t)v +
+                             slot_offset(v->seqs, dtype, count, index));
+}
+
+static uint32_t seqs_of(const struct shard *s)
+{
+    return s->policy->per_rank ? s->workers : 0;
+}
+
+size_t shard_value_size(const struct shard *s, enum kv_dtype dtype,
+                        size_t count, unsigned slots)
+{
+    return slot_offset(seqs_of(s), dtype, count, slots);
+}
+
+/* --- Entries -------------------------------------------------------------- */
+
+static bool more_chunks(struct shard *s)
+{
+    size_t capacity = s->chunk_capacity == 0 ? 16 : s->chunk_capacity * 2;
+    struct slot_chunk **chunks;
+
+    if (s->chunk_count < s->chunk_capacity) {
+        return true;
+    }
+    chunks = mem_realloc(s->chunks, capacity * sizeof(struct slot_chunk *));
+    if (chunks == NULL) {
+        return false;
+    }
+    s->chunks = chunks;
+    s->chunk_capacity = capacity;
+    return true;
+}
+
+static bool add_chunk(struct shard *s)
+{
+    size_t shares = (size_t)SHARD_CHUNK * s->workers;
+    struct slot_chunk *chunk;
+
+    if (!more_chunks(s)) {
+        return false;
+    }
+    chunk = mem_zalloc(1, sizeof *chunk + shares * sizeof(struct share *));
+    if (chunk == NULL) {
+        return false;
+    }
+    s->chunks[s->chunk_count++] = chunk;
+    return true;
+}
+
+/* The entry of the next slot, not yet counted. */
+static enum kv_status reserve_entry(struct shard *s, struct entry **out)
+{
+    size_t chunk = s->slots / SHARD_CHUNK, index = s->slots % SHARD_CHUNK;
+
+    if (chunk == s->chunk_count && !add_chunk(s)) {
+        return KV_ENOMEM;
+    }
+    *out = &s->chunks[chunk]->entries[index];
+    memset(*out, 0, sizeof **out);
+    (*out)->slot = s->slots;
+    (*out)->shares = &s->chunks[chunk]->shares[index * s->workers];
+    return KV_OK;
+}
+
+static enum kv_status enter(struct shard *s, struct slice_record *r,
+                            struct value *v, struct entry **out)
+{
+    struct entry *e;
+    enum kv_status status = reserve_entry(s, &e);
+
+    if (status != KV_OK) {
+        return status;
+    }
+    e->record = r;
+    e->value = v;
+    e->count = r->count;
+    e->dtype = (enum kv_dtype)r->dtype;
+    e->key_id = r->key_id;
+    e->slice = r->slice;
+    status = map_put(&s->slices, shard_slice_key(r->key_id, r->slice), e);
+    if (status != KV_OK) {
+        return status;
+    }
+    s->slots++;
+    *out = e;
+    return KV_OK;
+}
+
+void shard_free_slices(struct shard *s)
+{
+    for (size_t i = 0; i < s->chunk_count; i++) {
+        mem_free(s->chunks[i]);
+    }
+    mem_free(s->chunks);
+    map_fini(&s->slices);
+}
+
+/* --- Creation ------------------------------------------------------------- */
+
+static struct value *first_value(struct shard *s, const struct slice_desc *d,
+                                 const void *weights)
+{
+    enum kv_dtype dtype = (enum kv_dtype)d->dtype;
+    size_t size = shard_value_size(s, dtype, d->count, s->spec_slots);
+    struct value *v = arena_alloc(s->arena, size);
+
+    if (v == NULL) {
+        return NULL;
+    }
+    memset(v, 0, size);
+    v->generation = s->generation;
+    v->slots = s->spec_slots;
+    v->seqs = seqs_of(s);
+    memcpy(shard_weights(v), weights, shard_weights_size(dtype, d->count));
+    return v;
+}
+
+enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
+                            const void *value, struct entry **out)
+{
+    enum kv_status status = KV_ENOSPC;
+    struct value *v = first_value(s, desc, value);
+    struct slice_record *r = arena_alloc(s->arena, sizeof *r);
+
+    if (v == NULL || r == NULL) {
+        goto err_blocks;
+    }
+    memset(r, 0, sizeof *r);
+    r->live = arena_offset(s->arena, v);
+    r->count = desc->count;
+    r->key_id = desc->key_id;
+    r->slice = desc->slice;
+    r->dtype = desc->dtype;
+    status = enter(s, r, v, out);
+    if (status != KV_OK) {
+        goto err_blocks;
+    }
+    arena_keep(s->arena, r, SHARD_KIND_SLICE);
+    return KV_OK;
+
+err_blocks:
+    if (r != NULL) {
+        arena_release(s->arena, r);
+    }
+    if (v != NULL) {
+        arena_release(s->arena, v);
+    }
+    return status;
+}
+
+/* --- Recovery ------------------------------------------------------------- */
+
+static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
+                                    char *error, size_t error_size)
+{
+    struct entry *e;
+    struct value *v;
+
+    if (arena_claim(s->arena, r->live) != KV_OK) {
+        snprintf(error, error_size,
+                 "the arena is damaged: key %u slice %u points to no block",
+                 r->key_id, r->slice);
+        return KV_EDATALOSS;
+    }
+    v = arena_at(s->arena, r->live);
+    if (!kv_dtype_known((int)r->dtype) || v->slots > KV_OPTIM_SLOTS_MAX ||
+        s->policy == NULL || v->seqs != seqs_of(s)) {
+        snprintf(error, error_size,
+                 "the arena is damaged: key %u slice %u makes no sense",
+                 r->key_id, r->slice);
+        return KV_EDATALOSS;
+    }
+    return enter(s, r, v, &e);
+}
+
+enum kv_status shard_recover(struct shard *s, char *error, size_t error_size)
+{
+    enum kv_status status = KV_OK;
+    void *block = NULL;
+    uint32_t kind;
+
+    while (status == KV_OK &&
+           (block = arena_next(s->arena, block, &kind)) != NULL) {
+        switch (kind) {
+        case SHARD_KIND_SLICE:
+            status = recover_slice(s, block, error, error_size);
+            break;
+        case SHARD_KIND_FENCE:
+            s->fence = block;
+            break;
+        default:
+            snprintf(error, error_size,
+                     "the arena has a block of unknown kind %u", kind);
+            status = KV_EMISMATCH;
+        }
+    }
+    return status;
+}

@@ -1,0 +1,45 @@
+#include "server/shard_private.h"
+
+/* The ranks without which this share cannot go on. */
+static uint32_t find_missing(struct shard *s, const struct share *share)
+{
+    const struct entry *e = share->entry;
+    uint32_t n = 0;
+
+    if (s->policy->per_rank) {
+        s->missing[n++] = share->rank; /* Its own push has not come. */
+        return n;
+    }
+    for (uint32_t rank = 0; rank < s->workers; rank++) {
+        if (e->shares[rank] == NULL || !e->shares[rank]->pushed) {
+            s->missing[n++] = rank;
+        }
+    }
+    return n;
+}
+
+void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
+                  shard_stall_fn each, void *ctx)
+{
+    s->now_ms = now_ms;
+    for (uint32_t rank = 0; rank < s->workers; rank++) {
+        const struct list_link *oldest = list_first(&s->ranks[rank].open);
+        const struct share *share;
+        struct policy_view v;
+        uint32_t missing;
+
+        if (oldest == NULL) {
+            continue;
+        }
+        share = LIST_ENTRY(oldest, struct share, among_open);
+        if (share->since_ms + age_ms > now_ms) {
+            continue;
+        }
+        v = shard_view(s, share->entry);
+        missing = find_missing(s, share);
+        each(ctx, rank, share->entry->slot,
+             share->pushed ? s->policy->committed(&v, rank) + 1
+                           : share->pull_round,
+             share->since_ms, s->missing, missing);
+    }
+}

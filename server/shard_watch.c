@@ -1,0 +1,129 @@
+#include "server/shard_thread_private.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/log.h"
+
+#define TICK_MS 1000
+#define STALL_MS 5000 /* Then say who is missing. */
+#define STALL_TICKS (STALL_MS / TICK_MS)
+#define STALL_LINE_MS 10000
+
+/* "rank 3 is missing (not connected)" */
+static void log_stall(struct shard_thread *t, uint32_t slot, uint64_t round,
+                      const uint32_t *missing, uint32_t count)
+{
+    char more[32] = "";
+
+    if (count > 1) {
+        snprintf(more, sizeof more, ", and %" PRIu32 " more", count - 1);
+    }
+    log_warn("shard %" PRIu32 " slot %" PRIu32 " round %" PRIu64
+             ": rank %" PRIu32 " is missing%s%s",
+             t->index, slot, round, missing[0],
+             t->by_rank[missing[0]] == NULL ? " (not connected)" : "", more);
+}
+
+static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                     uint64_t since_ms, const uint32_t *missing, uint32_t count)
+{
+    struct shard_thread *t = ctx;
+    uint64_t now = uv_now(&t->loop);
+    bool connected[KV_MISSING_MAX];
+
+    if (now >= t->line_ms && count > 0) {
+        t->line_ms = now + STALL_LINE_MS;
+        log_stall(t, slot, round, missing, count);
+    }
+    if (t->by_rank[rank] == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < count && i < KV_MISSING_MAX; i++) {
+        connected[i] = t->by_rank[missing[i]] != NULL;
+    }
+    session_stalled(&seat_answering(t, rank)->session, slot, round,
+                    (uint32_t)((now - since_ms) / 1000), missing, connected,
+                    count);
+}
+
+static void on_wait(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                    uint64_t since_ms, const uint32_t *missing, uint32_t count)
+{
+    struct shard_thread *t = ctx;
+
+    (void)slot;
+    (void)round;
+    (void)since_ms;
+    (void)missing;
+    (void)count;
+    t->waits[rank] = true;
+}
+
+/* The ranks block each other if each either waits for the others or may push
+ * no more. A rank that is free to act, or not there, is only to be waited
+ * for. */
+static bool gridlocked(const struct shard_thread *t)
+{
+    bool blocked = false;
+
+    for (uint32_t rank = 0; rank < t->workers; rank++) {
+        const struct seat *seat = t->by_rank[rank];
+
+        if (seat == NULL || (!seat->session.blocked && !t->waits[rank])) {
+            return false;
+        }
+        blocked = blocked || seat->session.blocked;
+    }
+    return blocked;
+}
+
+/* True if any rank waits or is blocked. */
+static bool look_who_waits(struct shard_thread *t)
+{
+    bool any = false;
+
+    memset(t->waits, 0, t->workers * sizeof *t->waits);
+    shard_stalls(t->shard, uv_now(&t->loop), 0, on_wait, t);
+    for (uint32_t rank = 0; rank < t->workers; rank++) {
+        const struct seat *seat = t->by_rank[rank];
+
+        any = any || t->waits[rank] || (seat != NULL && seat->session.blocked);
+    }
+    return any;
+}
+
+static void untangle(struct shard_thread *t)
+{
+    for (uint32_t rank = 0; rank < t->workers; rank++) {
+        t->waits[rank] = t->by_rank[rank]->session.blocked;
+    }
+    shard_untangle(t->shard, t->waits);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct shard_thread *t = timer->data;
+    uint64_t commits = shard_commits(t->shard);
+
+    t->ticks++;
+    if (!look_who_waits(t)) {
+        uv_timer_stop(timer); /* Idle takes no CPU. */
+    } else if (commits == t->commits && gridlocked(t)) {
+        untangle(t);
+    }
+    if (t->ticks % STALL_TICKS == 0) {
+        shard_stalls(t->shard, uv_now(&t->loop), STALL_MS, on_stall, t);
+    }
+    t->commits = commits;
+    seats_flush(t);
+}
+
+void shard_watch(struct shard_thread *t)
+{
+    if (!t->stopping && !uv_is_active((uv_handle_t *)&t->tick)) {
+        KV_CHECK(uv_timer_start(&t->tick, on_tick, TICK_MS, TICK_MS) == 0);
+    }
+}

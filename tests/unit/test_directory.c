@@ -1,0 +1,329 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/bytes.h"
+#include "common/compute/dtype.h"
+#include "server/directory.h"
+#include "tests/fakes/fault_mem.h"
+
+#define SHARDS 5
+#define SLICE_BYTES 4096 /* 1024 f32. */
+
+struct fixture {
+    struct directory d;
+    char error[512];
+    uint64_t load[SHARDS];
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    if (directory_init(&f->d, SHARDS, SLICE_BYTES) != KV_OK) {
+        return -1;
+    }
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    directory_fini(&f->d);
+    free(f);
+    return 0;
+}
+
+/* --- Steps --------------------------------------------------------------- */
+
+static struct key_desc vector(const char *name, uint32_t dtype, uint64_t count)
+{
+    struct key_desc k = {.name = name, .dtype = dtype, .dims = 1};
+
+    k.shape[0] = count;
+    return k;
+}
+
+static const struct directory_key *add(struct fixture *f, struct key_desc k)
+{
+    const struct directory_key *key = NULL;
+
+    assert_string_equal(
+        kv_strstatus(directory_add(&f->d, &k, &key, f->error, sizeof f->error)),
+        kv_strstatus(KV_OK));
+    return key;
+}
+
+static void refuse(struct fixture *f, struct key_desc k, enum kv_status status,
+                   const char *text)
+{
+    const struct directory_key *key = NULL;
+    uint32_t before = f->d.count;
+
+    assert_string_equal(
+        kv_strstatus(directory_add(&f->d, &k, &key, f->error, sizeof f->error)),
+        kv_strstatus(status));
+    assert_non_null(strstr(f->error, text));
+    assert_null(key);
+    assert_int_equal(f->d.count, before);
+    assert_null(directory_find(&f->d, &k));
+}
+
+static uint32_t shard_of(const struct directory_key *key, uint32_t slice)
+{
+    return bytes_get_u32(key->placement + (size_t)slice * DIRECTORY_ENTRY_SIZE);
+}
+
+static void weigh(struct fixture *f, const struct directory_key *key)
+{
+    for (uint32_t i = 0; i < key->slices; i++) {
+        uint64_t left = key->count - i * key->slice_count;
+        uint64_t count = left < key->slice_count ? left : key->slice_count;
+
+        assert_true(shard_of(key, i) < SHARDS);
+        f->load[shard_of(key, i)] +=
+            count * kv_dtype_size((enum kv_dtype)key->desc.dtype);
+    }
+}
+
+static void expect_mismatch(struct fixture *f, const struct directory_key *key,
+                            struct key_desc k, const char *text)
+{
+    assert_int_equal(directory_compare(key, 3, &k, f->error, sizeof f->error),
+                     KV_EMISMATCH);
+    assert_string_equal(f->error, text);
+}
+
+/* --- Tests --------------------------------------------------------------- */
+
+static void test_small_keys_go_round_from_the_lowest_shard(void **state)
+{
+    struct fixture *f = *state;
+    char name[16];
+
+    for (uint32_t i = 0; i < 3 * SHARDS; i++) {
+        const struct directory_key *key;
+
+        snprintf(name, sizeof name, "k%u", i);
+        key = add(f, vector(name, KV_F32, 10));
+        assert_int_equal(key->id, i);
+        assert_int_equal(key->slices, 1);
+        assert_int_equal(shard_of(key, 0), i % SHARDS);
+    }
+}
+
+static void test_a_big_key_is_cut_and_spread_over_all_shards(void **state)
+{
+    struct fixture *f = *state;
+    const struct directory_key *key =
+        add(f, vector("w", KV_F32, 1024 * 2 * SHARDS + 1));
+
+    assert_int_equal(key->slice_count, 1024);
+    assert_int_equal(key->slices, 2 * SHARDS + 1);
+    weigh(f, key);
+    assert_int_equal(f->load[0], 2 * SLICE_BYTES + 4);
+    for (int i = 1; i < SHARDS; i++) {
+        assert_int_equal(f->load[i], 2 * SLICE_BYTES);
+    }
+}
+
+static void test_half_width_values_have_twice_the_elements_a_slice(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(add(f, vector("h", KV_F16, 5000))->slice_count, 2048);
+    assert_int_equal(add(f, vector("b", KV_BF16, 5000))->slice_count, 2048);
+}
+
+static void test_slices_are_multiples_of_the_alignment(void **state)
+{
+    struct directory d;
+    struct key_desc k = vector("w", KV_F32, 100000);
+    const struct directory_key *key = NULL;
+    char error[256];
+
+    (void)state;
+    assert_int_equal(directory_init(&d, 1, 1000), KV_OK);
+    assert_int_equal(directory_add(&d, &k, &key, error, sizeof error), KV_OK);
+    assert_int_equal(key->slice_count, 192);
+    directory_fini(&d);
+}
+
+static void test_no_shard_is_ever_a_slice_ahead(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t random = 1;
+    char name[16];
+
+    for (int i = 0; i < 2000; i++) {
+        uint64_t low = UINT64_MAX, high = 0;
+
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        snprintf(name, sizeof name, "k%d", i);
+        weigh(f, add(f, vector(name, random >> 63 ? KV_F32 : KV_F16,
+                               1 + (random >> 40) % 20000)));
+        for (int s = 0; s < SHARDS; s++) {
+            low = f->load[s] < low ? f->load[s] : low;
+            high = f->load[s] > high ? f->load[s] : high;
+        }
+        assert_true(high - low <= SLICE_BYTES);
+    }
+}
+
+static void test_the_same_keys_get_the_same_places(void **state)
+{
+    struct fixture *f = *state;
+    struct directory again;
+    char name[16], error[256];
+
+    assert_int_equal(directory_init(&again, SHARDS, SLICE_BYTES), KV_OK);
+    for (uint32_t i = 0; i < 300; i++) {
+        struct key_desc k = vector(name, KV_F32, 1 + i * 7919 % 10007);
+        const struct directory_key *one, *other = NULL;
+
+        snprintf(name, sizeof name, "key%u", i);
+        one = add(f, k);
+        assert_int_equal(directory_add(&again, &k, &other, error, sizeof error),
+                         KV_OK);
+        assert_int_equal(one->slices, other->slices);
+        assert_memory_equal(one->placement, other->placement,
+                            (size_t)one->slices * DIRECTORY_ENTRY_SIZE);
+    }
+    directory_fini(&again);
+}
+
+static void test_a_name_and_a_number_are_different_keys(void **state)
+{
+    struct fixture *f = *state;
+    struct key_desc number = vector(NULL, KV_F32, 3);
+    const struct directory_key *a, *b;
+
+    number.number = 7;
+    a = add(f, vector("7", KV_F32, 3));
+    assert_null(directory_find(&f->d, &number));
+    b = add(f, number);
+    assert_ptr_not_equal(a, b);
+    assert_ptr_equal(directory_find(&f->d, &number), b);
+    number.number = -7;
+    assert_null(directory_find(&f->d, &number));
+}
+
+static void test_names_are_copied(void **state)
+{
+    struct fixture *f = *state;
+    char name[] = "weights";
+    struct key_desc k = vector("weights", KV_F32, 3);
+
+    add(f, vector(name, KV_F32, 3));
+    name[0] = 'x';
+    assert_non_null(directory_find(&f->d, &k));
+}
+
+static void test_a_mismatch_names_key_rank_and_both_descriptions(void **state)
+{
+    struct fixture *f = *state;
+    struct key_desc k = vector("w", KV_F32, 12);
+    const struct directory_key *key = add(f, k);
+
+    assert_int_equal(directory_compare(key, 3, &k, f->error, sizeof f->error),
+                     KV_OK);
+    expect_mismatch(f, key, vector("w", KV_F16, 12),
+                    "key 'w': rank 3 says f16 (12), but rank 0 has registered "
+                    "f32 (12)");
+    k.dims = 2;
+    k.shape[0] = 3;
+    k.shape[1] = 4;
+    expect_mismatch(f, key, k,
+                    "key 'w': rank 3 says f32 (3, 4), but rank 0 has "
+                    "registered f32 (12)");
+}
+
+static void test_a_scalar_has_one_element(void **state)
+{
+    struct fixture *f = *state;
+    struct key_desc k = {.number = 1, .dtype = KV_F32};
+
+    assert_int_equal(add(f, k)->count, 1);
+}
+
+static void test_what_cannot_be_stored_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct key_desc k = vector("w", KV_F32, KV_COUNT_MAX);
+
+    refuse(f, vector("w", 77, 1), KV_EINVAL, "unknown dtype 77");
+    refuse(f, vector("w", UINT32_MAX, 1), KV_EINVAL, "unknown dtype");
+    refuse(f, vector("w", KV_F64, 1), KV_ENOTSUP, "do not store f64");
+    refuse(f, vector("w", KV_F32, 0), KV_EINVAL, "key 'w': a value has 1 to");
+    refuse(f, vector("w", KV_F32, KV_COUNT_MAX + 1), KV_EINVAL, "elements");
+    refuse(f, vector("w", KV_F32, UINT64_MAX), KV_EINVAL, "elements");
+    refuse(f, k, KV_ETOOBIG, "slices of 4096 bytes");
+    k.dims = 3;
+    k.shape[1] = KV_COUNT_MAX;
+    k.shape[2] = KV_COUNT_MAX;
+    refuse(f, k, KV_EINVAL, "elements");
+    add(f, vector("w", KV_F32, 1024 * DIRECTORY_SLICES_MAX));
+    refuse(f, vector("v", KV_F32, 1024 * DIRECTORY_SLICES_MAX + 1), KV_ETOOBIG,
+           "slices");
+}
+
+static void test_a_key_is_added_once(void **state)
+{
+    struct fixture *f = *state;
+    struct key_desc k = vector("w", KV_F32, 12);
+    const struct directory_key *key = NULL;
+
+    add(f, k);
+    assert_int_equal(directory_add(&f->d, &k, &key, f->error, sizeof f->error),
+                     KV_EEXIST);
+    assert_int_equal(f->d.count, 1);
+}
+
+static void test_a_key_is_added_or_not_when_memory_ends(void **state)
+{
+    struct fixture *f = *state;
+    struct key_desc k = vector("w", KV_F32, 5000);
+    const struct directory_key *key = NULL;
+    enum kv_status status = KV_ENOMEM;
+
+    for (unsigned n = 1; status != KV_OK; n++) {
+        fault_mem_fail(n);
+        status = directory_add(&f->d, &k, &key, f->error, sizeof f->error);
+        fault_mem_fail(0);
+        assert_true(status == KV_OK || status == KV_ENOMEM);
+        assert_int_equal(directory_find(&f->d, &k) != NULL, status == KV_OK);
+        assert_int_equal(f->d.count, status == KV_OK);
+    }
+    assert_int_equal(shard_of(key, 0), 0); /* Nothing was charged in vain. */
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_small_keys_go_round_from_the_lowest_shard),
+        TEST(test_a_big_key_is_cut_and_spread_over_all_shards),
+        TEST(test_half_width_values_have_twice_the_elements_a_slice),
+        TEST(test_slices_are_multiples_of_the_alignment),
+        TEST(test_no_shard_is_ever_a_slice_ahead),
+        TEST(test_the_same_keys_get_the_same_places),
+        TEST(test_a_name_and_a_number_are_different_keys),
+        TEST(test_names_are_copied),
+        TEST(test_a_mismatch_names_key_rank_and_both_descriptions),
+        TEST(test_a_scalar_has_one_element),
+        TEST(test_what_cannot_be_stored_is_refused),
+        TEST(test_a_key_is_added_once),
+        TEST(test_a_key_is_added_or_not_when_memory_ends),
+    };
+
+    return cmocka_run_group_tests_name("directory", tests, NULL, NULL);
+}

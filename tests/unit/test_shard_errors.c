@@ -1,0 +1,216 @@
+/* What a shard refuses, and whom it tells that it waits. */
+#include "tests/unit/shard_fixture.h"
+
+static int set_up_sync(void **state)
+{
+    *state = fixture_new(2, KV_POLICY_SYNC);
+    return 0;
+}
+
+static int set_up_crowd(void **state)
+{
+    *state = fixture_new(5, KV_POLICY_SYNC);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+/* --- Stalls --------------------------------------------------------------- */
+
+struct stall {
+    uint32_t rank, slot, missing_count, missing[8];
+    uint64_t round, since_ms;
+};
+
+struct stalls {
+    struct stall stall[8];
+    size_t count;
+};
+
+static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                     uint64_t since_ms, const uint32_t *missing,
+                     uint32_t missing_count)
+{
+    struct stalls *all = ctx;
+    struct stall *s = &all->stall[all->count++];
+
+    *s = (struct stall){rank, slot, missing_count, {0}, round, since_ms};
+    memcpy(s->missing, missing, missing_count * sizeof *missing);
+}
+
+static void test_a_stall_names_the_missing_ranks(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t a = create(f, 1, 8, 0), b = create(f, 2, 8, 0);
+    struct stalls all = {.count = 0};
+
+    f->now_ms = 1000;
+    push(f, 1, b, 1, 8, 1);
+    f->now_ms = 2000;
+    push(f, 1, a, 1, 8, 1);
+    push(f, 3, a, 1, 8, 1);
+    shard_stalls(f->shard, 2500, 1000, on_stall, &all);
+    assert_int_equal(all.count, 1);
+    assert_int_equal(all.stall[0].rank, 1);
+    assert_int_equal(all.stall[0].slot, b);
+    assert_int_equal(all.stall[0].round, 1);
+    assert_int_equal(all.stall[0].since_ms, 1000);
+    assert_int_equal(all.stall[0].missing_count, 4);
+    all.count = 0;
+    shard_stalls(f->shard, 9000, 1000, on_stall, &all);
+    assert_int_equal(all.count, 2);
+    assert_int_equal(all.stall[1].rank, 3);
+    assert_int_equal(all.stall[1].missing_count, 3);
+    assert_int_equal(all.stall[1].missing[0], 0);
+    assert_int_equal(all.stall[1].missing[1], 2);
+    assert_int_equal(all.stall[1].missing[2], 4);
+    f->seen_next = f->seen_count;
+}
+
+static void test_nothing_open_is_no_stall(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create(f, 1, 8, 0);
+    struct stalls all = {.count = 0};
+
+    for (uint64_t round = 1; round < 4; round++) {
+        for (uint32_t rank = 0; rank < 5; rank++) {
+            push(f, rank, slot, round, 8, 1);
+            shard_pull(f->shard, rank, slot, round);
+        }
+    }
+    f->seen_next = f->seen_count;
+    shard_stalls(f->shard, 100000, 1, on_stall, &all);
+    assert_int_equal(all.count, 0);
+}
+
+static void test_a_differing_creation_names_both(void **state)
+{
+    struct fixture *f = *state;
+    struct slice_desc d = f32_slice(3, 8);
+    float value[8] = {0};
+
+    create(f, 3, 4, 1);
+    d.dtype = KV_F16;
+    shard_open(f->shard, 0, 1, &d, value, 16);
+    expect_refused(f, KV_EMISMATCH,
+                   "rank 0 opens key 3 slice 0 as f16[8], and it is f32[4]");
+}
+
+static void test_impossible_slices_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct slice_desc d = f32_slice(9, 0);
+    float value[8] = {0};
+
+    shard_open(f->shard, 0, 1, &d, value, 0);
+    expect_refused(f, KV_EINVAL, "with 0 elements");
+    d.count = KV_SLICE_BYTES_MAX / 4 + 1;
+    shard_open(f->shard, 0, 1, &d, value, 4);
+    expect_refused(f, KV_EINVAL, "1048577 elements: 1 to 1048576");
+    d.count = UINT64_MAX / 4 + 2;
+    shard_open(f->shard, 0, 1, &d, value, 4);
+    expect_refused(f, KV_EINVAL, "are possible");
+    d = f32_slice(9, 8);
+    d.dtype = KV_F64;
+    shard_open(f->shard, 0, 1, &d, value, 32);
+    expect_refused(f, KV_EINVAL, "dtype 1 (f64)");
+    d.dtype = UINT32_MAX;
+    shard_open(f->shard, 0, 1, &d, value, 32);
+    expect_refused(f, KV_EINVAL, "dtype 4294967295 (unknown)");
+    d.dtype = KV_F32;
+    shard_open(f->shard, 0, 1, &d, value, 28);
+    expect_refused(f, KV_EMISMATCH, "with 28 bytes: f32[8] has 32");
+}
+
+/* --- Errors of a push or a pull ------------------------------------------- */
+
+static void test_bad_pushes_name_rank_key_and_both_values(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create(f, 42, 8, 1);
+    float g[8] = {0};
+
+    shard_push(f->shard, 1, 99, 1, 0, g, 32, NULL, 0);
+    expect_refused(f, KV_ENOTFOUND,
+                   "rank 1 pushes to slot 99: this shard has 1");
+    shard_push(f->shard, 1, slot, 1, 7, g, 32, NULL, 0);
+    expect_refused(f, KV_EINVAL, "rank 1 pushes key 42 slice 0 in codec 7");
+    shard_push(f->shard, 1, slot, 1, 0, g, 28, NULL, 0);
+    expect_refused(f, KV_EMISMATCH, "pushes 28 bytes to key 42 slice 0");
+    shard_push(f->shard, 1, slot, 3, 0, g, 32, NULL, 0);
+    expect_refused(f, KV_EINVAL,
+                   "pushes round 3 of key 42 slice 0: its next is 1");
+    push(f, 1, slot, 1, 8, 1);
+    push_buffer(f, 1, slot, 1, 8, 1);
+    expect_refused(f, KV_EEXIST, "rank 1 has pushed round 1 of key 42");
+    push(f, 0, slot, 1, 8, 1);
+    expect_ack(f, 0, slot, 1);
+    expect_ack(f, 1, slot, 1);
+    expect_state(f, slot, 2);
+}
+
+static void test_bad_pulls_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create(f, 42, 8, 1);
+
+    shard_pull(f->shard, 1, 5, 0);
+    expect_refused(f, KV_ENOTFOUND, "rank 1 pulls slot 5: this shard has 1");
+    shard_pull(f->shard, 1, slot, 2);
+    expect_refused(f, KV_EINVAL, "pulls round 2 of key 42 slice 0, of which 0");
+    shard_pull(f->shard, 1, slot, 1);
+    shard_pull(f->shard, 1, slot, 1);
+    expect_refused(f, KV_EEXIST, "and waits for 1 already");
+}
+
+static void test_a_full_arena_refuses_the_round_and_stays_good(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create(f, 1, 1 << 20, 1);
+    uint32_t more = 2;
+
+    for (;;) {
+        struct slice_desc d = f32_slice(more, 1 << 20);
+        float *value = calloc(1 << 20, sizeof *value);
+
+        shard_open(f->shard, 0, 1, &d, value, sizeof(float) << 20);
+        free(value);
+        if (next_seen(f)->status != KV_OK) {
+            expect_text(f->seen[f->seen_next - 1].text, "no room for key");
+            break;
+        }
+        more++;
+    }
+    assert_true(more > 10);
+    push_buffer(f, 0, slot, 1, 1 << 20, 1);
+    push_buffer(f, 1, slot, 1, 1 << 20, 1);
+    expect_answer(f, false, 0, slot, 1, KV_ENOSPC);
+    expect_answer(f, false, 1, slot, 1, KV_ENOSPC);
+    expect_silence(f);
+    expect_state(f, slot, 1);
+    assert_int_equal(shard_held(f->shard, 0), 0);
+    assert_int_equal(f->pool.out_count, 0);
+}
+
+#define TEST(name, job)                                                        \
+    cmocka_unit_test_setup_teardown(name, set_up_##job, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_full_arena_refuses_the_round_and_stays_good, sync),
+        TEST(test_impossible_slices_are_refused, sync),
+        TEST(test_a_differing_creation_names_both, sync),
+        TEST(test_a_stall_names_the_missing_ranks, crowd),
+        TEST(test_nothing_open_is_no_stall, crowd),
+        TEST(test_bad_pushes_name_rank_key_and_both_values, sync),
+        TEST(test_bad_pulls_are_refused, sync),
+    };
+
+    return cmocka_run_group_tests_name("shard_errors", tests, NULL, NULL);
+}
