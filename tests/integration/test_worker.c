@@ -1,0 +1,564 @@
+/* libkvworker against real servers: what each operation does. */
+#include <pthread.h>
+
+#include "common/compute/dtype.h"
+#include "tests/integration/cluster.h"
+
+#define BIG 300000 /* Elements: three slices, on several shards. */
+
+static struct cluster c;
+static float w[2][BIG], g[2][BIG];
+
+static int set_up_with(unsigned servers, unsigned workers, const char *kind)
+{
+    cluster_no_environment();
+    cluster_start(&c, servers, workers);
+    cluster_open_all(&c, kind);
+    return 0;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return set_up_with(2, 2, "dist_sync");
+}
+
+static int set_up_alone(void **state)
+{
+    (void)state;
+    return set_up_with(1, 1, "dist_sync");
+}
+
+static int set_up_async(void **state)
+{
+    (void)state;
+    return set_up_with(2, 2, "dist_async");
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    cluster_stop(&c);
+    return 0;
+}
+
+/* --- Steps ---------------------------------------------------------------- */
+
+static struct kvw_item item(struct kvw_key key, const struct kvw_tensor *t)
+{
+    struct kvw_item i = {key, t, 1};
+
+    return i;
+}
+
+static void init(unsigned rank, struct kvw_key key, float *data, size_t count)
+{
+    struct kvw_tensor t = kvw_f32(data, count);
+    struct kvw_item i = item(key, &t);
+
+    expect_ok(c.kv[rank], kvw_init(c.kv[rank], &i, 1));
+}
+
+static void init_all(struct kvw_key key, size_t count, float value)
+{
+    for (unsigned rank = 0; rank < c.workers; rank++) {
+        fill(w[rank], count, value);
+        init(rank, key, w[rank], count);
+    }
+}
+
+static void push(unsigned rank, struct kvw_key key, float *data, size_t count)
+{
+    struct kvw_tensor t = kvw_f32(data, count);
+    struct kvw_item i = item(key, &t);
+
+    expect_ok(c.kv[rank], kvw_push(c.kv[rank], &i, 1, NULL, NULL));
+}
+
+static void pull(unsigned rank, struct kvw_key key, float *data, size_t count)
+{
+    struct kvw_tensor t = kvw_f32(data, count);
+    struct kvw_item i = item(key, &t);
+
+    expect_ok(c.kv[rank], kvw_pull(c.kv[rank], &i, 1, NULL, NULL));
+}
+
+static void wait_all(void)
+{
+    for (unsigned rank = 0; rank < c.workers; rank++) {
+        expect_ok(c.kv[rank], kvw_wait_all(c.kv[rank], KVW_FOREVER));
+    }
+}
+
+/* --- Rounds --------------------------------------------------------------- */
+
+static void test_sgd_moves_the_weights_by_the_sum_of_the_ranks(void **state)
+{
+    struct kvw_key key = kvw_str("w");
+
+    (void)state;
+    init_all(key, BIG, 100);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", "lr=0.5"));
+    for (int round = 1; round <= 4; round++) {
+        for (unsigned rank = 0; rank < 2; rank++) {
+            fill(g[rank], BIG, (float)(rank + 1));
+            push(rank, key, g[rank], BIG);
+            pull(rank, key, w[rank], BIG);
+        }
+        wait_all();
+        expect_all(w[0], BIG, 100 - 1.5f * (float)round);
+        expect_all(w[1], BIG, 100 - 1.5f * (float)round);
+    }
+}
+
+static void test_without_an_optimizer_the_sum_becomes_the_value(void **state)
+{
+    (void)state;
+    init_all(kvw_int(7), 10, 5);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        fill(g[rank], 10, (float)(rank + 3));
+        push(rank, kvw_int(7), g[rank], 10);
+        pull(rank, kvw_int(7), w[rank], 10);
+    }
+    wait_all();
+    expect_all(w[0], 10, 7);
+    expect_all(w[1], 10, 7);
+}
+
+static void test_a_pull_before_any_push_gets_the_value_of_rank_0(void **state)
+{
+    (void)state;
+    fill(w[0], 10, 1);
+    fill(w[1], 10, 2);
+    init(0, kvw_int(7), w[0], 10);
+    init(1, kvw_int(7), w[1], 10);
+    pull(1, kvw_int(7), w[1], 10);
+    wait_all();
+    expect_all(w[1], 10, 1);
+}
+
+static void test_a_second_push_belongs_to_the_next_round(void **state)
+{
+    (void)state;
+    init_all(kvw_int(1), 4, 0);
+    fill(g[0], 4, 1);
+    fill(g[0] + 4, 4, 10);
+    push(0, kvw_int(1), g[0], 4);
+    push(0, kvw_int(1), g[0] + 4, 4);
+    pull(0, kvw_int(1), w[0], 4);
+    fill(g[1], 4, 2);
+    fill(g[1] + 4, 4, 20);
+    push(1, kvw_int(1), g[1], 4);
+    pull(1, kvw_int(1), w[1], 4);
+    push(1, kvw_int(1), g[1] + 4, 4);
+    wait_all();
+    expect_all(w[0], 4, 30);
+    expect_all(w[1], 4, 3);
+}
+
+static void test_the_live_learning_rate_keeps_the_momentum(void **state)
+{
+    (void)state;
+    init_all(kvw_int(1), 4, 0);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", "lr=1,momentum=0.5"));
+    fill(g[0], 4, 1);
+    push(0, kvw_int(1), g[0], 4);
+    expect_ok(c.kv[0], kvw_set_hyper(c.kv[0], "lr", 2)); /* Waits for it. */
+    push(0, kvw_int(1), g[0], 4);
+    pull(0, kvw_int(1), w[0], 4);
+    wait_all();
+    expect_all(w[0], 4, -1 - 2.5f);
+}
+
+static void test_async_applies_each_push_exactly_once(void **state)
+{
+    (void)state;
+    init_all(kvw_str("w"), BIG, 0);
+    expect_ok(c.kv[1], kvw_set_optimizer(c.kv[1], "sgd", "lr=1"));
+    fill(g[0], BIG, 1);
+    for (int i = 0; i < 20; i++) {
+        push(0, kvw_str("w"), g[0], BIG);
+        push(1, kvw_str("w"), g[0], BIG);
+    }
+    wait_all();
+    pull(0, kvw_str("w"), w[0], BIG);
+    wait_all();
+    expect_all(w[0], BIG, -40);
+}
+
+/* --- Shapes of a call ----------------------------------------------------- */
+
+enum { MANY = 3000, EACH = 8 };
+
+static void test_thousands_of_small_keys_travel_in_one_call(void **state)
+{
+    static struct kvw_tensor tensors[2][MANY];
+    static struct kvw_item items[2][MANY];
+    static char names[MANY][16];
+
+    (void)state;
+    for (int i = 0; i < MANY; i++) {
+        snprintf(names[i], sizeof names[i], "layer%d", i);
+        for (unsigned r = 0; r < 2; r++) {
+            tensors[r][i] = kvw_f32(&w[r][i * EACH], EACH);
+            items[r][i] = item(i % 2 == 0 ? kvw_int(i) : kvw_str(names[i]),
+                               &tensors[r][i]);
+        }
+    }
+    for (unsigned r = 0; r < 2; r++) {
+        expect_ok(c.kv[r], kvw_init(c.kv[r], items[r], MANY));
+        for (int i = 0; i < MANY * EACH; i++) {
+            w[r][i] = (float)(i * (int)(r + 1));
+        }
+        expect_ok(c.kv[r],
+                  kvw_pushpull(c.kv[r], items[r], NULL, MANY, NULL, NULL));
+    }
+    wait_all();
+    for (int i = 0; i < MANY * EACH; i++) {
+        assert_true(w[0][i] == (float)(3 * i) && w[1][i] == (float)(3 * i));
+    }
+}
+
+static void test_per_device_tensors_are_summed_and_all_filled(void **state)
+{
+    struct kvw_tensor in[3], out[2];
+    struct kvw_item pushed = {kvw_str("w"), in, 3};
+    struct kvw_item pulled = {kvw_str("w"), out, 2};
+    size_t count = BIG / 3;
+
+    (void)state;
+    init_all(kvw_str("w"), count, 0);
+    for (size_t i = 0; i < 3; i++) {
+        fill(g[0] + i * count, count, (float)(i + 1));
+        in[i] = kvw_f32(g[0] + i * count, count);
+    }
+    out[0] = kvw_f32(w[0], count);
+    out[1] = kvw_f32(w[0] + count, count);
+    expect_ok(c.kv[0], kvw_pushpull(c.kv[0], &pushed, &pulled, 1, NULL, NULL));
+    wait_all();
+    expect_all(w[0], 2 * count, 6);
+    expect_all(g[0], count, 1); /* Inputs stay as they were. */
+}
+
+static void test_broadcast_gives_everyone_the_value_of_rank_0(void **state)
+{
+    (void)state;
+    for (unsigned rank = 0; rank < 2; rank++) {
+        struct kvw_tensor t = kvw_f32(w[rank], BIG);
+        struct kvw_item i = item(kvw_int(3), &t);
+
+        fill(w[rank], BIG, (float)(rank + 1));
+        expect_ok(c.kv[rank], kvw_broadcast(c.kv[rank], &i, NULL, 1));
+        expect_all(w[rank], BIG, 1);
+    }
+}
+
+static void test_half_precision_is_summed_in_single(void **state)
+{
+    static const enum kvw_dtype dtypes[] = {KVW_F16, KVW_BF16};
+
+    (void)state;
+    for (int d = 0; d < 2; d++) {
+        uint16_t half[6];
+        const float values[] = {1.5f, -2, 0.25f, 4, 8, -16};
+        float sum[6];
+        struct kvw_tensor t = {half, dtypes[d], 2, {2, 3}};
+        struct kvw_item i = item(kvw_int(d), &t);
+
+        kv_from_f32((enum kv_dtype)dtypes[d], values, half, 6);
+        expect_ok(c.kv[0], kvw_init(c.kv[0], &i, 1));
+        expect_ok(c.kv[1], kvw_init(c.kv[1], &i, 1));
+        for (unsigned r = 0; r < 2; r++) {
+            struct kvw_call copy = {.flags = KVW_COPY};
+
+            expect_ok(c.kv[r], kvw_push(c.kv[r], &i, 1, &copy, NULL));
+        }
+        expect_ok(c.kv[0], kvw_pull(c.kv[0], &i, 1, NULL, NULL));
+        wait_all();
+        kv_to_f32((enum kv_dtype)dtypes[d], half, sum, 6);
+        for (int n = 0; n < 6; n++) {
+            assert_true(sum[n] == 2 * values[n]);
+        }
+    }
+}
+
+static void test_a_copied_tensor_is_free_at_return(void **state)
+{
+    struct kvw_call copy = {.flags = KVW_COPY};
+    struct kvw_tensor t = kvw_f32(g[0], BIG);
+    struct kvw_item i = item(kvw_str("w"), &t);
+
+    (void)state;
+    init_all(kvw_str("w"), BIG, 0);
+    for (int round = 1; round <= 5; round++) {
+        fill(g[0], BIG, (float)round);
+        expect_ok(c.kv[0], kvw_push(c.kv[0], &i, 1, &copy, NULL));
+        fill(g[0], BIG, -1);
+        pull(0, kvw_str("w"), w[0], BIG);
+        wait_all();
+        expect_all(w[0], BIG, (float)round);
+    }
+}
+
+static void test_fp16_compression_halves_what_is_sent(void **state)
+{
+    struct kvw_stats before, after;
+
+    (void)state;
+    init_all(kvw_str("w"), BIG, 0);
+    expect_ok(c.kv[0], kvw_set_gradient_compression(c.kv[0], "type=fp16"));
+    fill(g[0], BIG, 0.333251953125f); /* Exact in fp16. */
+    g[0][1] = 1.0f / 3;               /* Not exact. */
+    expect_ok(c.kv[0], kvw_get_stats(c.kv[0], &before, sizeof before));
+    push(0, kvw_str("w"), g[0], BIG);
+    pull(0, kvw_str("w"), w[0], BIG);
+    wait_all();
+    expect_ok(c.kv[0], kvw_get_stats(c.kv[0], &after, sizeof after));
+    expect_all(w[0], BIG, 0.333251953125f);
+    assert_in_range(after.bytes_sent - before.bytes_sent, 2 * BIG,
+                    2 * BIG + 4096);
+    assert_in_range(after.bytes_received - before.bytes_received, 4 * BIG,
+                    4 * BIG + 4096);
+    assert_int_equal(after.pushes - before.pushes, 3);
+    assert_int_equal(after.pulls - before.pulls, 3);
+    assert_int_equal(after.reconnects, 0);
+    assert_int_equal(after.resent, 0);
+}
+
+/* --- Waiting -------------------------------------------------------------- */
+
+static void test_waiting_for_one_key_leaves_the_others(void **state)
+{
+    (void)state;
+    init_all(kvw_int(1), 10, 0);
+    init_all(kvw_int(2), 10, 0);
+    push(0, kvw_int(1), g[0], 10); /* Needs rank 1, too. */
+    pull(0, kvw_int(2), w[0], 10);
+    expect_ok(c.kv[0], kvw_wait_key(c.kv[0], kvw_int(2), KVW_FOREVER));
+    expect_ok(c.kv[0], kvw_wait_key(c.kv[0], kvw_int(3), KVW_FOREVER));
+    expect_error(c.kv[0], kvw_wait_key(c.kv[0], kvw_int(1), 10), KVW_ETIMEOUT,
+                 "key 1", "waiting for", NULL);
+    push(1, kvw_int(1), g[1], 10);
+    wait_all();
+}
+
+static void *barrier(void *arg)
+{
+    struct kvw *kv = arg;
+
+    for (int i = 0; i < 50; i++) {
+        KV_CHECK(kvw_barrier(kv, KVW_FOREVER) == KVW_OK);
+    }
+    return NULL;
+}
+
+static void test_a_barrier_waits_for_all_ranks(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    expect_error(c.kv[0], kvw_barrier(c.kv[0], 50), KVW_ETIMEOUT, "barrier 1",
+                 "rank 0 waits for the other workers", NULL);
+    pthread_create(&thread, NULL, barrier, c.kv[1]);
+    for (int i = 0; i < 50; i++) { /* The first goes on with the late one. */
+        expect_ok(c.kv[0], kvw_barrier(c.kv[0], KVW_FOREVER));
+    }
+    pthread_join(thread, NULL);
+    expect_error(c.kv[0], kvw_barrier(c.kv[0], 50), KVW_ETIMEOUT, "barrier 51",
+                 NULL);
+}
+
+struct pusher {
+    pthread_t thread;
+    int64_t key;
+    float value;
+};
+
+static void *push_alone(void *arg)
+{
+    struct pusher *p = arg;
+    struct kvw_tensor t = kvw_f32(&p->value, 1);
+    struct kvw_item i = item(kvw_int(p->key), &t);
+
+    KV_CHECK(kvw_init(c.kv[0], &i, 1) == KVW_OK);
+    for (int n = 0; n < 100; n++) {
+        struct kvw_op *op;
+
+        p->value = (float)(n * p->key);
+        KV_CHECK(kvw_push(c.kv[0], &i, 1, NULL, &op) == KVW_OK);
+        KV_CHECK(kvw_wait(c.kv[0], op, KVW_FOREVER) == KVW_OK);
+        p->value = -1;
+        KV_CHECK(kvw_pull(c.kv[0], &i, 1, NULL, NULL) == KVW_OK);
+        KV_CHECK(kvw_wait_key(c.kv[0], kvw_int(p->key), -1) == KVW_OK);
+        KV_CHECK(p->value == (float)(n * p->key));
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_store(void **state)
+{
+    struct pusher pushers[6];
+
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        pushers[i].key = i + 1;
+        pthread_create(&pushers[i].thread, NULL, push_alone, &pushers[i]);
+    }
+    for (int i = 0; i < 6; i++) {
+        pthread_join(pushers[i].thread, NULL);
+    }
+}
+
+/* --- Callbacks ------------------------------------------------------------ */
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int left, wrong;
+    char order[8];
+} seen = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, ""};
+
+static void count_down(void)
+{
+    pthread_mutex_lock(&seen.lock);
+    seen.left--;
+    pthread_cond_signal(&seen.changed);
+    pthread_mutex_unlock(&seen.lock);
+}
+
+static void wait_for_callbacks(void)
+{
+    pthread_mutex_lock(&seen.lock);
+    while (seen.left > 0) {
+        pthread_cond_wait(&seen.changed, &seen.lock);
+    }
+    pthread_mutex_unlock(&seen.lock);
+}
+
+/* Each answer starts the next; each may call, but not wait. */
+static void next_in_chain(void *arg, int status, const char *error)
+{
+    static struct kvw_tensor t;
+    struct kvw_item i = {kvw_int(1), &t, 1};
+    struct kvw_call call = {.done = next_in_chain, .arg = arg};
+
+    t = kvw_f32(g[0], 1);
+    seen.wrong += status != KVW_OK || *error != '\0';
+    seen.wrong += kvw_wait_all(c.kv[0], 0) != KVW_EBUSY;
+    seen.wrong += kvw_barrier(c.kv[0], 0) != KVW_EBUSY;
+    seen.wrong += kvw_set_hyper(c.kv[0], "lr", 1) != KVW_EBUSY;
+    if (seen.left > 1) {
+        seen.wrong += kvw_pushpull(c.kv[0], &i, NULL, 1, &call, NULL) != KVW_OK;
+    }
+    count_down();
+}
+
+static void test_callbacks_start_operations_but_do_not_wait(void **state)
+{
+    (void)state;
+    init_all(kvw_int(1), 1, 0);
+    g[0][0] = 42;
+    seen.left = 1000;
+    seen.wrong = 0;
+    next_in_chain(NULL, KVW_OK, "");
+    /* That was not a callback: waiting was allowed. */
+    seen.wrong = 0;
+    wait_for_callbacks();
+    assert_int_equal(seen.wrong, 0);
+    wait_all();
+    assert_true(g[0][0] == 42);
+}
+
+static void note_order(void *arg, int status, const char *error)
+{
+    (void)status;
+    (void)error;
+    strcat(seen.order, arg);
+    count_down();
+}
+
+static void test_a_late_key_of_high_priority_overtakes(void **state)
+{
+    enum { HUGE_COUNT = 16 << 20 };
+    float *huge = calloc(HUGE_COUNT, sizeof *huge);
+    struct kvw_tensor big = kvw_f32(huge, HUGE_COUNT), small = kvw_f32(w[0], 4);
+    struct kvw_item items[] = {{kvw_int(1), &big, 1}, {kvw_int(2), &small, 1}};
+    struct kvw_call low = {.priority = -1, .done = note_order, .arg = "L"};
+    struct kvw_call high = {.priority = 0, .done = note_order, .arg = "H"};
+
+    (void)state;
+    expect_ok(c.kv[0], kvw_init(c.kv[0], items, 2));
+    seen.left = 2;
+    seen.order[0] = '\0';
+    expect_ok(c.kv[0], kvw_push(c.kv[0], &items[0], 1, &low, NULL));
+    expect_ok(c.kv[0], kvw_push(c.kv[0], &items[1], 1, &high, NULL));
+    wait_for_callbacks();
+    wait_all();
+    assert_string_equal(seen.order, "HL");
+    free(huge);
+}
+
+static void test_the_steady_state_allocates_nothing(void **state)
+{
+    struct kvw_tensor big = kvw_f32(g[0], BIG), small = kvw_f32(w[0], 100);
+    struct kvw_item items[] = {{kvw_str("big"), &big, 1},
+                               {kvw_str("small"), &small, 1}};
+    uint64_t before = 0;
+
+    (void)state;
+    expect_ok(c.kv[0], kvw_init(c.kv[0], items, 2));
+    for (int i = 0; i < 60; i++) {
+        struct kvw_call copy = {.flags = KVW_COPY};
+        struct kvw_op *op;
+
+        expect_ok(c.kv[0], kvw_push(c.kv[0], items, 2, &copy, NULL));
+        expect_ok(c.kv[0], kvw_pull(c.kv[0], items, 2, NULL, NULL));
+        expect_ok(c.kv[0], kvw_pushpull(c.kv[0], items, NULL, 2, NULL, &op));
+        expect_ok(c.kv[0], kvw_wait(c.kv[0], op, KVW_FOREVER));
+        expect_ok(c.kv[0], kvw_wait_all(c.kv[0], KVW_FOREVER));
+        if (i == 20) {
+            before = mem_allocations();
+        }
+    }
+    assert_int_equal(mem_allocations(), before);
+}
+
+static void test_the_job_is_what_the_servers_say(void **state)
+{
+    (void)state;
+    for (unsigned r = 0; r < 2; r++) {
+        assert_int_equal(kvw_rank(c.kv[r]), r);
+        assert_int_equal(kvw_num_workers(c.kv[r]), 2);
+        assert_int_equal(kvw_num_servers(c.kv[r]), 2);
+        assert_string_equal(kvw_type(c.kv[r]), "dist_sync");
+    }
+}
+
+#define TEST(name, how) cmocka_unit_test_setup_teardown(name, how, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_the_job_is_what_the_servers_say, set_up),
+        TEST(test_sgd_moves_the_weights_by_the_sum_of_the_ranks, set_up),
+        TEST(test_without_an_optimizer_the_sum_becomes_the_value, set_up),
+        TEST(test_a_pull_before_any_push_gets_the_value_of_rank_0, set_up),
+        TEST(test_a_second_push_belongs_to_the_next_round, set_up),
+        TEST(test_the_live_learning_rate_keeps_the_momentum, set_up_alone),
+        TEST(test_async_applies_each_push_exactly_once, set_up_async),
+        TEST(test_thousands_of_small_keys_travel_in_one_call, set_up),
+        TEST(test_per_device_tensors_are_summed_and_all_filled, set_up_alone),
+        TEST(test_broadcast_gives_everyone_the_value_of_rank_0, set_up),
+        TEST(test_half_precision_is_summed_in_single, set_up),
+        TEST(test_a_copied_tensor_is_free_at_return, set_up_alone),
+        TEST(test_fp16_compression_halves_what_is_sent, set_up_alone),
+        TEST(test_waiting_for_one_key_leaves_the_others, set_up),
+        TEST(test_a_barrier_waits_for_all_ranks, set_up),
+        TEST(test_threads_share_a_store, set_up_alone),
+        TEST(test_callbacks_start_operations_but_do_not_wait, set_up_alone),
+        TEST(test_a_late_key_of_high_priority_overtakes, set_up_alone),
+        TEST(test_the_steady_state_allocates_nothing, set_up_alone),
+    };
+
+    return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
+}

@@ -1,0 +1,286 @@
+#include "worker/arguments.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COPY_ALIGN ((size_t)64)
+
+/* --- Keys ----------------------------------------------------------------- */
+
+enum kv_status arguments_key(const struct kvw_key *key, struct key_spec *out,
+                             char text[ARGUMENTS_TEXT_MAX])
+{
+    size_t size;
+
+    memset(out, 0, sizeof *out);
+    out->name = key->name;
+    out->number = key->name == NULL ? key->number : 0;
+    if (key->name == NULL) {
+        return KV_OK;
+    }
+    size = strnlen(key->name, KV_KEY_NAME_MAX + 1);
+    if (size == 0 || size > KV_KEY_NAME_MAX) {
+        snprintf(text, ARGUMENTS_TEXT_MAX,
+                 "key '%.32s...': a name has 1 to %d bytes", key->name,
+                 KV_KEY_NAME_MAX);
+        return KV_EINVAL;
+    }
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)key->name[i];
+
+        if (c < 0x20 || c == 0x7f) {
+            snprintf(text, ARGUMENTS_TEXT_MAX,
+                     "byte %zu of a key's name is the control character 0x%02x",
+                     i, c);
+            return KV_EINVAL;
+        }
+    }
+    return KV_OK;
+}
+
+/* --- Tensors -------------------------------------------------------------- */
+
+/* NULL if it is fine. */
+static const char *wrong_shape(const struct kvw_tensor *t)
+{
+    uint64_t left = KV_COUNT_MAX;
+
+    if (t->dims < 1 || t->dims > KVW_DIMS_MAX) {
+        return "it has 1 to 8 dimensions";
+    }
+    for (uint32_t i = 0; i < t->dims; i++) {
+        if (t->shape[i] == 0) {
+            return "no dimension is 0";
+        }
+        if (t->shape[i] > left) {
+            return "it has at most 2^40 elements";
+        }
+        left /= t->shape[i];
+    }
+    return NULL;
+}
+
+static const char *wrong_tensor(const struct kvw_tensor *t)
+{
+    size_t element;
+
+    if (!kv_dtype_known((int)t->dtype) ||
+        !kv_dtype_supported((enum kv_dtype)t->dtype)) {
+        return "its dtype is KVW_F32, KVW_F16 or KVW_BF16";
+    }
+    element = kv_dtype_size((enum kv_dtype)t->dtype);
+    if (t->data == NULL || (uintptr_t)t->data % element != 0) {
+        return "its data is aligned to its elements, and not NULL";
+    }
+    return wrong_shape(t);
+}
+
+static void take_form(struct key_spec *spec, const struct kvw_tensor *t)
+{
+    spec->dtype = (enum kv_dtype)t->dtype;
+    spec->dims = t->dims;
+    memset(spec->shape, 0, sizeof spec->shape);
+    memcpy(spec->shape, t->shape, t->dims * sizeof spec->shape[0]);
+}
+
+static bool same_form(const struct key_spec *spec, const struct kvw_tensor *t)
+{
+    return spec->dtype == (enum kv_dtype)t->dtype && spec->dims == t->dims &&
+           memcmp(spec->shape, t->shape, t->dims * sizeof t->shape[0]) == 0;
+}
+
+static enum kv_status check_tensors(struct key_spec *spec,
+                                    const struct kvw_item *item,
+                                    char text[ARGUMENTS_TEXT_MAX])
+{
+    char name[KEYS_TEXT_MAX];
+
+    if (item->tensors == NULL || item->tensor_count == 0) {
+        snprintf(text, ARGUMENTS_TEXT_MAX, "%s comes without a tensor",
+                 keys_text(spec, name));
+        return KV_EINVAL;
+    }
+    for (uint32_t i = 0; i < item->tensor_count; i++) {
+        const struct kvw_tensor *t = &item->tensors[i];
+        const char *wrong = wrong_tensor(t);
+
+        if (wrong == NULL && i == 0) {
+            take_form(spec, t);
+        } else if (wrong == NULL && !same_form(spec, t)) {
+            wrong = "dtype and shape are those of the first tensor";
+        }
+        if (wrong != NULL) {
+            snprintf(text, ARGUMENTS_TEXT_MAX,
+                     "%s: tensor %" PRIu32 " is refused: %s",
+                     keys_text(spec, name), i, wrong);
+            return KV_EINVAL;
+        }
+    }
+    return KV_OK;
+}
+
+/* --- Items ---------------------------------------------------------------- */
+
+/* Where the next item of an op goes. */
+struct cursor {
+    struct op_item *item;
+    void **data;
+    char *names;
+};
+
+static enum kv_status take_item(struct cursor *at, const struct kvw_item *item,
+                                char text[ARGUMENTS_TEXT_MAX])
+{
+    struct op_item *to = at->item;
+    enum kv_status status = arguments_key(&item->key, &to->spec, text);
+
+    if (status == KV_OK) {
+        status = check_tensors(&to->spec, item, text);
+    }
+    if (status != KV_OK) {
+        return status;
+    }
+    if (to->spec.name != NULL) {
+        size_t size = strlen(to->spec.name) + 1;
+
+        to->spec.name = memcpy(at->names, to->spec.name, size);
+        at->names += size;
+    }
+    to->data = at->data;
+    to->data_count = item->tensor_count;
+    for (uint32_t i = 0; i < item->tensor_count; i++) {
+        *at->data++ = item->tensors[i].data;
+    }
+    to->key = NULL;
+    at->item++;
+    return KV_OK;
+}
+
+static void count_items(const struct kvw_item *items, size_t count,
+                        size_t *tensors, size_t *name_bytes)
+{
+    for (size_t i = 0; items != NULL && i < count; i++) {
+        const char *name = items[i].key.name;
+
+        *tensors += items[i].tensor_count;
+        *name_bytes += name == NULL ? 0 : strnlen(name, KV_KEY_NAME_MAX) + 1;
+    }
+}
+
+static enum kv_status take_items(struct cursor *at,
+                                 const struct kvw_item *items, size_t count,
+                                 struct op_item **out,
+                                 char text[ARGUMENTS_TEXT_MAX])
+{
+    *out = items == NULL ? NULL : at->item;
+    for (size_t i = 0; items != NULL && i < count; i++) {
+        enum kv_status status = take_item(at, &items[i], text);
+
+        if (status != KV_OK) {
+            return status;
+        }
+    }
+    return KV_OK;
+}
+
+static bool same_key(const struct key_spec *a, const struct key_spec *b)
+{
+    if (a->name == NULL || b->name == NULL) {
+        return a->name == b->name && a->number == b->number;
+    }
+    return strcmp(a->name, b->name) == 0;
+}
+
+static enum kv_status check_pairs(const struct kvw_op *op,
+                                  char text[ARGUMENTS_TEXT_MAX])
+{
+    char push[KEYS_TEXT_MAX], pull[KEYS_TEXT_MAX];
+
+    for (size_t i = 0; i < op->item_count; i++) {
+        if (op->pushes == NULL || op->pulls == NULL ||
+            same_key(&op->pushes[i].spec, &op->pulls[i].spec)) {
+            continue;
+        }
+        snprintf(text, ARGUMENTS_TEXT_MAX,
+                 "item %zu pushes %.240s, but pulls %.200s", i,
+                 keys_text(&op->pushes[i].spec, push),
+                 keys_text(&op->pulls[i].spec, pull));
+        return KV_EINVAL;
+    }
+    return KV_OK;
+}
+
+enum kv_status arguments_items(struct kvw_op *op, const struct kvw_item *pushes,
+                               const struct kvw_item *pulls, size_t count,
+                               char text[ARGUMENTS_TEXT_MAX])
+{
+    size_t sides = (size_t)(pushes != NULL) + (size_t)(pulls != NULL);
+    size_t tensors = 0, name_bytes = 0;
+    enum kv_status status;
+    struct cursor at;
+
+    if (sides == 0 || count == 0 || count > KV_KEYS_MAX) {
+        snprintf(text, ARGUMENTS_TEXT_MAX, "no items, or more than %u",
+                 KV_KEYS_MAX);
+        return KV_EINVAL;
+    }
+    count_items(pushes, count, &tensors, &name_bytes);
+    count_items(pulls, count, &tensors, &name_bytes);
+    status = op_reserve(op, sides * count, tensors, name_bytes);
+    if (status != KV_OK) {
+        snprintf(text, ARGUMENTS_TEXT_MAX, "out of memory for %zu items",
+                 count);
+        return status;
+    }
+    at = (struct cursor){op->items, op->data, op->names};
+    status = take_items(&at, pushes, count, &op->pushes, text);
+    if (status == KV_OK) {
+        status = take_items(&at, pulls, count, &op->pulls, text);
+    }
+    op->item_count = count;
+    return status == KV_OK ? check_pairs(op, text) : status;
+}
+
+/* --- Copies --------------------------------------------------------------- */
+
+static size_t size_of(const struct op_item *item)
+{
+    size_t size = kv_dtype_size(item->spec.dtype);
+
+    for (uint32_t i = 0; i < item->spec.dims; i++) {
+        size *= item->spec.shape[i];
+    }
+    return size;
+}
+
+static size_t padded_size(const struct op_item *item)
+{
+    return (size_of(item) + COPY_ALIGN - 1) & ~(COPY_ALIGN - 1);
+}
+
+enum kv_status arguments_copy(struct op_pool *pool, struct kvw_op *op,
+                              char text[ARGUMENTS_TEXT_MAX])
+{
+    size_t total = 0;
+    char *to;
+
+    for (size_t i = 0; i < op->item_count; i++) {
+        total += padded_size(&op->pushes[i]) * op->pushes[i].data_count;
+    }
+    to = op_copy_room(pool, op, total);
+    if (to == NULL) {
+        snprintf(text, ARGUMENTS_TEXT_MAX,
+                 "out of memory for a copy of %zu bytes", total);
+        return KV_ENOMEM;
+    }
+    for (size_t i = 0; i < op->item_count; i++) {
+        struct op_item *item = &op->pushes[i];
+
+        for (uint32_t n = 0; n < item->data_count; n++) {
+            item->data[n] = memcpy(to, item->data[n], size_of(item));
+            to += padded_size(item);
+        }
+    }
+    return KV_OK;
+}

@@ -1,0 +1,33 @@
+/**
+ * arguments - what a caller passes, checked and copied into an op.
+ *
+ * Thread:  the caller's.
+ * Memory:  borrows items and tensors; the op has its own copies of all but the
+ *          tensors' data.
+ * Result:  KV_EINVAL or KV_ENOMEM with a sentence; the op is then still MADE.
+ */
+#ifndef KV_WORKER_ARGUMENTS_H
+#define KV_WORKER_ARGUMENTS_H
+
+#include "worker/op.h"
+
+#define ARGUMENTS_TEXT_MAX 512
+
+/* KV_EINVAL unless the key may be one; `out` borrows its name. */
+KV_MUST_CHECK enum kv_status arguments_key(const struct kvw_key *key,
+                                           struct key_spec *out,
+                                           char text[ARGUMENTS_TEXT_MAX]);
+
+/* `pushes` or `pulls` may be NULL, not both. */
+KV_MUST_CHECK enum kv_status arguments_items(struct kvw_op *op,
+                                             const struct kvw_item *pushes,
+                                             const struct kvw_item *pulls,
+                                             size_t count,
+                                             char text[ARGUMENTS_TEXT_MAX]);
+
+/* Let the pushes read from a copy (KVW_COPY). */
+KV_MUST_CHECK enum kv_status arguments_copy(struct op_pool *pool,
+                                            struct kvw_op *op,
+                                            char text[ARGUMENTS_TEXT_MAX]);
+
+#endif

@@ -1,0 +1,155 @@
+/**
+ * courier - what one link to one server carries, in which order, until done.
+ *
+ * Pure: the brain of a link, without the link. Parts (the push or the pull of
+ * one slice) and requests (anything else that gets one answer) go in; messages
+ * come out through `io` while there is room; answers and lost connections go
+ * in; finished parts and requests come out.
+ *
+ *   part:  WAITING on its slice -> READY by priority -> SENT -> done
+ *                                     ^                  |
+ *                                     +--- link lost ----+   or put back
+ * (Again)
+ *
+ * Order on one slice: parts take effect in the order in which they were
+ * submitted. At most one push is unanswered; the pull after it asks for that
+ * push's round and travels right behind; a push waits for the pulls before it.
+ * Between slices: higher priority first, then submission order; pulls, being
+ * small, go before pushes. After a lost connection everything that was sent
+ * and not answered is sent again in its old order; (slot, rank, round) makes
+ * that harmless.
+ *
+ * Thread:  whichever one calls.
+ * Memory:  the caller owns parts, requests and slices until they come back; the
+ *          tensors behind a part are kept until then. Steady state: no
+ *          allocation but from the pool.
+ */
+#ifndef KV_WORKER_COURIER_H
+#define KV_WORKER_COURIER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/bufpool.h"
+#include "common/base/list.h"
+#include "common/base/status.h"
+#include "common/codec/codec.h"
+#include "common/compute/dtype.h"
+#include "proto/message.h"
+
+struct courier;
+struct part;
+
+/* A slice as this worker knows it. */
+struct slice {
+    struct courier *courier; /* Borrowed: where it lives. */
+    uint32_t slot;           /* On that shard; from Opened. */
+    enum kv_dtype dtype;
+    size_t count;    /* Elements. */
+    uint64_t pushed; /* Round of the last push that was sent. */
+    void *owner;     /* The key, for messages. */
+    /* Private. */
+    size_t size;              /* Bytes. */
+    struct part *push, *pull; /* Ready or sent, not answered. */
+    struct list waiting;      /* Parts, in order. */
+};
+
+struct part {
+    struct list_link node;
+    struct slice *slice;
+    bool pull; /* Else a push. */
+    int priority;
+    const void *const *inputs; /* Push: tensors to sum, base addresses. */
+    unsigned input_count;
+    size_t offset; /* Bytes from those, and from `out`, to this slice. */
+    void *out;     /* Pull. */
+    void *owner;   /* The op. */
+    /* Private. */
+    uint64_t round;   /* Of a push: 0 until it is sent. */
+    uint64_t sent_ms; /* The first time. */
+    bool sent;        /* At least once. */
+    const struct kv_codec *codec;
+    struct buffer *encoded; /* Sum or encoded bytes, kept for a resend. */
+    enum { PART_WAITING, PART_READY, PART_SENT } state;
+};
+
+/* Anything with one answer. The message's pointers are kept until done. */
+struct request {
+    struct list_link node;
+    struct message message;
+    const void *payload;
+    size_t payload_size;
+    uint64_t id; /* Given by the courier. */
+    /* `reply` is NULL unless KV_OK; borrowed. `text` says why not. */
+    void (*done)(struct request *r, enum kv_status status, const char *text,
+                 const struct message *reply, const void *payload,
+                 size_t payload_size);
+    void *owner;
+    /* Private. */
+    struct request *next_in_id;
+    bool sent; /* At least once. */
+};
+
+struct courier_io {
+    /* Queue a frame. Takes `buffer`: back to the pool when sent, or at once
+     * when this fails. A payload without one stays valid until its part or
+     * request is done. False: out of memory, the link is lost. */
+    bool (*send)(void *ctx, const struct message *m, uint64_t request_id,
+                 const void *payload, size_t size, struct buffer *buffer);
+    /* From courier_frame() and courier_fail() only. The part is the caller's
+     * again; submitting another one here is fine. `text` is "" or borrowed. */
+    void (*part_done)(void *ctx, struct part *p, enum kv_status status,
+                      const char *text, uint64_t round);
+    /* A notice of the server: pushes of others are missing. */
+    void (*stalled)(void *ctx, const struct slice *slice,
+                    const struct message *m);
+    void *ctx;
+};
+
+KV_MUST_CHECK enum kv_status courier_init(struct courier **out,
+                                          const struct courier_io *io,
+                                          struct bufpool *buffers);
+void courier_free(struct courier *c); /* Nothing may be left in it. */
+
+/* For pushes submitted from now on, of dtypes that it accepts; NULL: none. */
+void courier_codec(struct courier *c, const struct kv_codec *codec);
+
+/* The slice has its slot and its round. KV_EEXIST: another one has the slot;
+ * KV_EPROTO: the server gave a slot beyond KV_SLOTS_MAX. */
+KV_MUST_CHECK enum kv_status courier_add_slice(struct courier *c,
+                                               struct slice *s);
+
+void courier_submit(struct courier *c, struct part *p);
+void courier_request(struct courier *c, struct request *r);
+
+/* Connected and welcomed: everything unanswered is ready to go again. The link
+ * before is gone, with its queue. */
+void courier_up(struct courier *c);
+void courier_down(struct courier *c);
+
+/* Send while fewer than `room` payload bytes went out; returns their number.
+ * When the pool is out of memory, parts stay ready: pump again later. */
+size_t courier_pump(struct courier *c, size_t room, uint64_t now_ms);
+
+/* A frame from the server; as session_head() and session_frame(). An error
+ * means that the server broke the protocol, or says so of us (an Error without
+ * request and slot: its status): close and reconnect. */
+KV_MUST_CHECK enum kv_status courier_head(struct courier *c,
+                                          const struct message *m,
+                                          size_t payload_size, void **sink);
+KV_MUST_CHECK enum kv_status
+courier_frame(struct courier *c, uint64_t request_id, const struct message *m,
+              const void *payload, size_t payload_size);
+
+/* Give everything back with this status. The link must be gone. */
+void courier_fail(struct courier *c, enum kv_status status, const char *text);
+
+/* Parts and requests not done; the oldest that was sent, for messages. */
+size_t courier_pending(const struct courier *c);
+const struct part *courier_oldest(const struct courier *c);
+
+/* How many parts and requests were sent more than once. */
+uint64_t courier_resent(const struct courier *c);
+
+#endif

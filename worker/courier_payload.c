@@ -1,0 +1,94 @@
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/compute/sum.h"
+#include "worker/courier_core.h"
+
+static const unsigned char *place_of(const struct part *p, unsigned input)
+{
+    return (const unsigned char *)p->inputs[input] + p->offset;
+}
+
+/* The inputs' pieces of this slice; NULL when out of memory. */
+static const void *const *places_of(struct courier *c, const struct part *p)
+{
+    if (p->input_count > c->place_capacity) {
+        const void **grown =
+            mem_realloc(c->places, p->input_count * sizeof(const void *));
+
+        if (grown == NULL) {
+            return NULL;
+        }
+        c->places = grown;
+        c->place_capacity = p->input_count;
+    }
+    for (unsigned i = 0; i < p->input_count; i++) {
+        c->places[i] = place_of(p, i);
+    }
+    return c->places;
+}
+
+static bool sum(struct courier *c, const struct part *p, void *out)
+{
+    const void *const *places = places_of(c, p);
+
+    if (places == NULL) {
+        return false;
+    }
+    kv_sum(p->slice->dtype, out, places, p->input_count, p->slice->count);
+    return true;
+}
+
+static bool sum_and_encode(struct courier *c, const struct part *p, void *out)
+{
+    struct buffer *whole = bufpool_get(c->buffers, p->slice->size);
+    bool summed;
+
+    if (whole == NULL) {
+        return false;
+    }
+    summed = sum(c, p, whole->data);
+    if (summed) {
+        p->codec->encode(p->slice->dtype, whole->data, p->slice->count, out);
+    }
+    bufpool_put(c->buffers, whole);
+    return summed;
+}
+
+const struct kv_codec *courier_payload_codec(const struct courier *c,
+                                             const struct slice *s)
+{
+    return c->codec != NULL && c->codec->accepts(s->dtype) ? c->codec : c->none;
+}
+
+size_t courier_payload_size(const struct courier *c, const struct part *p)
+{
+    const struct slice *s = p->slice;
+
+    return p->codec == c->none ? s->size
+                               : p->codec->encoded_size(s->dtype, s->count);
+}
+
+const void *courier_payload_plain(const struct courier *c, const struct part *p)
+{
+    return p->codec == c->none && p->input_count == 1 ? place_of(p, 0) : NULL;
+}
+
+bool courier_payload_fill(struct courier *c, const struct part *p,
+                          unsigned char *out)
+{
+    const struct slice *s = p->slice;
+
+    if (p->codec == c->none && p->input_count == 1) {
+        memcpy(out, place_of(p, 0), s->size);
+        return true;
+    }
+    if (p->codec == c->none) {
+        return sum(c, p, out);
+    }
+    if (p->input_count == 1) {
+        p->codec->encode(s->dtype, place_of(p, 0), s->count, out);
+        return true;
+    }
+    return sum_and_encode(c, p, out);
+}

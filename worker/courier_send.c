@@ -1,0 +1,234 @@
+#include "common/base/check.h"
+#include "worker/courier_core.h"
+
+/* --- Bookkeeping --------------------------------------------------------- */
+
+static void mark_sent(struct courier *c, struct part *p, uint64_t now_ms)
+{
+    if (p->sent) {
+        c->resent++;
+    } else {
+        p->sent = true;
+        p->sent_ms = now_ms;
+    }
+    p->state = PART_SENT;
+    list_push(&c->sent, &p->node);
+}
+
+/* A push keeps the round that it got when it was sent first. */
+static uint64_t round_of(const struct part *p)
+{
+    return p->round != 0 ? p->round : p->slice->pushed + 1;
+}
+
+static void push_sent(struct courier *c, struct part *p, uint64_t now_ms)
+{
+    p->round = round_of(p);
+    p->slice->pushed = p->round;
+    mark_sent(c, p, now_ms);
+    courier_release(c, p->slice); /* The pull behind it. */
+}
+
+static bool send_frame(struct courier *c, const struct message *m,
+                       const void *payload, size_t size, struct buffer *buffer)
+{
+    if (!c->io.send(c->io.ctx, m, 0, payload, size, buffer)) {
+        c->up = false; /* What counts as sent goes again on the next link. */
+        return false;
+    }
+    return true;
+}
+
+/* --- Requests ------------------------------------------------------------ */
+
+static bool send_request(struct courier *c, size_t *out)
+{
+    struct list_link *link = list_pop(&c->requests_waiting);
+    struct request *r, **chain;
+
+    if (link == NULL) {
+        return false;
+    }
+    r = LIST_ENTRY(link, struct request, node);
+    list_push(&c->requests_sent, &r->node);
+    c->resent += r->sent;
+    r->sent = true;
+    chain = &c->by_id[r->id % COURIER_CHAINS];
+    r->next_in_id = *chain;
+    *chain = r;
+    *out += r->payload_size;
+    if (!c->io.send(c->io.ctx, &r->message, r->id, r->payload, r->payload_size,
+                    NULL)) {
+        c->up = false;
+    }
+    return true;
+}
+
+/* --- Pulls --------------------------------------------------------------- */
+
+static bool send_pulls(struct courier *c, uint64_t now_ms)
+{
+    struct message m = {.kind = MESSAGE_PULL};
+    uint32_t entries = 0;
+    struct part *p;
+
+    m.batch.runs = c->runs;
+    while (entries < KV_BATCH_ENTRIES_MAX &&
+           (p = courier_queue_first(&c->pulls)) != NULL &&
+           message_add(&m.batch, p->slice->slot, p->slice->pushed, 0)) {
+        (void)courier_queue_take(&c->pulls);
+        p->round = p->slice->pushed;
+        mark_sent(c, p, now_ms);
+        entries++;
+    }
+    if (entries == 0) {
+        return false;
+    }
+    (void)send_frame(c, &m, NULL, 0, NULL);
+    return true;
+}
+
+/* --- Pushes -------------------------------------------------------------- */
+
+/* Alone in its frame, from the tensor itself where that is possible. */
+static bool send_large(struct courier *c, struct part *p, uint64_t now_ms,
+                       size_t *out)
+{
+    struct message m = {.kind = MESSAGE_PUSH};
+    size_t size = courier_payload_size(c, p);
+    const void *payload = courier_payload_plain(c, p);
+
+    if (payload == NULL && p->encoded == NULL) {
+        p->encoded = bufpool_get(c->buffers, size);
+        if (p->encoded == NULL) {
+            return false;
+        }
+        if (!courier_payload_fill(c, p, p->encoded->data)) {
+            bufpool_put(c->buffers, p->encoded);
+            p->encoded = NULL;
+            return false;
+        }
+    }
+    if (payload == NULL) {
+        payload = p->encoded->data;
+    }
+    m.batch.runs = c->runs;
+    m.batch.codec = p->codec->id;
+    KV_CHECK(
+        message_add(&m.batch, p->slice->slot, round_of(p), (uint32_t)size));
+    KV_CHECK(courier_queue_take(&c->pushes) == p);
+    push_sent(c, p, now_ms);
+    *out += size;
+    (void)send_frame(c, &m, payload, size, NULL);
+    return true;
+}
+
+/* Take as many small pushes as fit into one frame; returns their bytes. */
+static size_t gather(struct courier *c, struct message_batch *batch,
+                     struct list *gathered)
+{
+    const struct kv_codec *codec = courier_queue_first(&c->pushes)->codec;
+    uint32_t entries = 0;
+    size_t total = 0;
+    struct part *p;
+
+    batch->codec = codec->id;
+    while (entries < KV_BATCH_ENTRIES_MAX &&
+           (p = courier_queue_first(&c->pushes)) != NULL) {
+        size_t size = courier_payload_size(c, p);
+
+        if (p->codec != codec || size >= KV_DIRECT_MIN ||
+            size > KV_BATCH_PAYLOAD_MAX - total ||
+            !message_add(batch, p->slice->slot, round_of(p), (uint32_t)size)) {
+            break;
+        }
+        list_push(gathered, &courier_queue_take(&c->pushes)->node);
+        total += size;
+        entries++;
+    }
+    return total;
+}
+
+static void put_back(struct courier *c, struct list *gathered)
+{
+    while (!list_empty(gathered)) {
+        struct list_link *last = gathered->head.prev;
+
+        list_unlink(last);
+        courier_queue_return(&c->pushes, LIST_ENTRY(last, struct part, node));
+    }
+}
+
+static struct buffer *fill(struct courier *c, const struct list *gathered,
+                           size_t total)
+{
+    struct buffer *buffer = bufpool_get(c->buffers, total);
+    unsigned char *at;
+
+    if (buffer == NULL) {
+        return NULL;
+    }
+    at = buffer->data;
+    LIST_EACH(gathered, link, after)
+    {
+        struct part *p = LIST_ENTRY(link, struct part, node);
+
+        if (!courier_payload_fill(c, p, at)) {
+            bufpool_put(c->buffers, buffer);
+            return NULL;
+        }
+        at += courier_payload_size(c, p);
+    }
+    return buffer;
+}
+
+/* Copied once, together, into one frame. */
+static bool send_small(struct courier *c, uint64_t now_ms, size_t *out)
+{
+    struct message m = {.kind = MESSAGE_PUSH};
+    struct list gathered;
+    struct list_link *link;
+    struct buffer *buffer;
+    size_t total;
+
+    m.batch.runs = c->runs;
+    list_init(&gathered);
+    total = gather(c, &m.batch, &gathered);
+    buffer = fill(c, &gathered, total);
+    if (buffer == NULL) {
+        put_back(c, &gathered);
+        return false;
+    }
+    while ((link = list_pop(&gathered)) != NULL) {
+        push_sent(c, LIST_ENTRY(link, struct part, node), now_ms);
+    }
+    *out += total;
+    (void)send_frame(c, &m, buffer->data, total, buffer);
+    return true;
+}
+
+static bool send_push(struct courier *c, uint64_t now_ms, size_t *out)
+{
+    struct part *p = courier_queue_first(&c->pushes);
+
+    if (p == NULL) {
+        return false;
+    }
+    if (courier_payload_size(c, p) >= KV_DIRECT_MIN) {
+        return send_large(c, p, now_ms, out);
+    }
+    return send_small(c, now_ms, out);
+}
+
+size_t courier_pump(struct courier *c, size_t room, uint64_t now_ms)
+{
+    size_t out = 0;
+
+    while (c->up && out < room) {
+        if (!send_request(c, &out) && !send_pulls(c, now_ms) &&
+            !send_push(c, now_ms, &out)) {
+            break;
+        }
+    }
+    return out;
+}

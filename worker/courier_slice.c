@@ -1,0 +1,110 @@
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "worker/courier_core.h"
+
+/* --- Order on one slice -------------------------------------------------- */
+
+/* A push waits for the pulls before it: they ask for the round before its own.
+ * A pull waits until the push before it is on its way: it asks for its round.
+ */
+static bool may_go(const struct slice *s, const struct part *p)
+{
+    if (p->pull) {
+        return s->pull == NULL &&
+               (s->push == NULL || s->push->state == PART_SENT);
+    }
+    return s->push == NULL && s->pull == NULL;
+}
+
+static void make_ready(struct courier *c, struct slice *s, struct part *p)
+{
+    p->state = PART_READY;
+    if (p->pull) {
+        s->pull = p;
+        courier_queue_add(&c->pulls, p);
+    } else {
+        s->push = p;
+        courier_queue_add(&c->pushes, p);
+    }
+}
+
+void courier_release(struct courier *c, struct slice *s)
+{
+    struct list_link *link;
+
+    while ((link = list_first(&s->waiting)) != NULL) {
+        struct part *p = LIST_ENTRY(link, struct part, node);
+
+        if (!may_go(s, p)) {
+            return;
+        }
+        list_unlink(link);
+        make_ready(c, s, p);
+    }
+}
+
+/* --- In and out ---------------------------------------------------------- */
+
+enum kv_status courier_add_slice(struct courier *c, struct slice *s)
+{
+    struct slice ***page;
+
+    if (s->slot >= KV_SLOTS_MAX) {
+        return KV_EPROTO;
+    }
+    page = &c->pages[s->slot / COURIER_PAGE];
+    if (*page == NULL) {
+        *page = mem_zalloc(COURIER_PAGE, sizeof **page);
+        if (*page == NULL) {
+            return KV_ENOMEM;
+        }
+    }
+    if ((*page)[s->slot % COURIER_PAGE] != NULL) {
+        return KV_EEXIST;
+    }
+    (*page)[s->slot % COURIER_PAGE] = s;
+    s->courier = c;
+    s->size = s->count * kv_dtype_size(s->dtype);
+    s->push = NULL;
+    s->pull = NULL;
+    list_init(&s->waiting);
+    return KV_OK;
+}
+
+void courier_submit(struct courier *c, struct part *p)
+{
+    struct slice *s = p->slice;
+
+    KV_CHECK(s->courier == c);
+    p->round = 0;
+    p->sent = false;
+    p->sent_ms = 0;
+    p->encoded = NULL;
+    p->codec = p->pull ? NULL : courier_payload_codec(c, s);
+    p->state = PART_WAITING;
+    list_link_init(&p->node);
+    c->pending++;
+    if (list_empty(&s->waiting) && may_go(s, p)) {
+        make_ready(c, s, p);
+    } else {
+        list_push(&s->waiting, &p->node);
+    }
+}
+
+void courier_finish(struct courier *c, struct part *p, enum kv_status status,
+                    const char *text, uint64_t round)
+{
+    struct slice *s = p->slice;
+
+    list_unlink(&p->node);
+    if (p->pull) {
+        s->pull = NULL;
+    } else {
+        s->push = NULL;
+    }
+    bufpool_put(c->buffers, p->encoded);
+    p->encoded = NULL;
+    c->pending--;
+    courier_release(c, s);
+    c->io.part_done(c->io.ctx, p, status, text, round);
+}

@@ -1,0 +1,224 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "worker/engine_core.h"
+
+/* --- Barriers: one at a time ---------------------------------------------- */
+
+static void ask_barrier(struct engine *e);
+
+static void on_barrier(struct request *q, enum kv_status status,
+                       const char *text, const struct message *reply,
+                       const void *payload, size_t payload_size)
+{
+    struct engine *e = q->owner;
+    struct kvw_op *op =
+        LIST_ENTRY(list_first(&e->barriers), struct kvw_op, on_lane);
+
+    (void)reply;
+    (void)payload;
+    (void)payload_size;
+    if (status == KV_OK) {
+        e->barrier++;
+    } else {
+        op_fail(op, status, "barrier %" PRIu64 " of rank %" PRIu32 ": %s",
+                e->barrier + 1, e->job.rank, text);
+    }
+    engine_done(e, op);
+    if (!list_empty(&e->barriers)) {
+        ask_barrier(e);
+    }
+}
+
+static void ask_barrier(struct engine *e)
+{
+    struct request *q = &e->barrier_request;
+
+    memset(q, 0, sizeof *q);
+    q->message.kind = MESSAGE_BARRIER;
+    q->message.barrier.generation = e->barrier + 1;
+    q->done = on_barrier;
+    q->owner = e;
+    route_request(&e->control, q);
+}
+
+void engine_barrier(struct engine *e, struct kvw_op *op)
+{
+    bool first = list_empty(&e->barriers);
+
+    list_unlink(&op->on_lane);
+    list_push(&e->barriers, &op->on_lane);
+    if (first) {
+        ask_barrier(e);
+    }
+}
+
+/* --- Optimizer: the same to every shard ----------------------------------- */
+
+struct command {
+    struct engine *engine;
+    struct kvw_op *op;
+    struct message message;
+    uint32_t left;
+    struct request requests[]; /* By route. */
+};
+
+static void on_commanded(struct request *q, enum kv_status status,
+                         const char *text, const struct message *reply,
+                         const void *payload, size_t payload_size)
+{
+    struct command *c = q->owner;
+    const struct route *r = &c->engine->routes[q - c->requests];
+    char name[ROUTE_NAME_MAX];
+
+    (void)reply;
+    (void)payload;
+    (void)payload_size;
+    if (status != KV_OK) {
+        op_fail(c->op, status, "rank %" PRIu32 ": %s says: %s",
+                c->engine->job.rank, route_name(r, name), text);
+    }
+    if (--c->left == 0) {
+        engine_done(c->engine, c->op);
+        mem_free(c);
+    }
+}
+
+static void fill_message(const struct kvw_op *op, struct message *m)
+{
+    const struct kv_optim *optim = op->optimizer.optim;
+
+    if (op->kind == OP_HYPER) {
+        m->kind = MESSAGE_HYPER;
+        m->hyper.param = op->param;
+        m->hyper.value = op->value;
+        return;
+    }
+    m->kind = MESSAGE_OPTIMIZER;
+    m->optimizer.name = optim->name;
+    for (uint32_t i = 0; optim->params[i].name != NULL; i++) {
+        m->optimizer.param[i] = optim->params[i].name;
+        m->optimizer.value[i] = op->optimizer.params[i];
+        m->optimizer.param_count = i + 1;
+    }
+}
+
+static void command(struct engine *e, struct kvw_op *op)
+{
+    struct command *c =
+        mem_zalloc(1, sizeof *c + e->route_count * sizeof c->requests[0]);
+
+    if (c == NULL) {
+        op_fail(op, KV_ENOMEM, "out of memory for %" PRIu32 " requests",
+                e->route_count);
+        engine_done(e, op);
+        return;
+    }
+    c->engine = e;
+    c->op = op;
+    c->left = e->route_count;
+    for (uint32_t i = 0; i < e->route_count; i++) {
+        fill_message(op, &c->requests[i].message);
+        c->requests[i].done = on_commanded;
+        c->requests[i].owner = c;
+    }
+    /* The last one to be answered at once frees `c`. */
+    for (uint32_t i = 0, count = e->route_count; i < count; i++) {
+        route_request(&e->routes[i], &c->requests[i]);
+    }
+}
+
+/* --- Fences --------------------------------------------------------------- */
+
+static bool pushes_before(const struct engine *e, const struct kvw_op *fence)
+{
+    LIST_EACH(&e->running, link, after)
+    {
+        const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
+
+        if (op->pushes != NULL && op->kind == OP_TRANSFER &&
+            op->number < fence->number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void engine_check_fences(struct engine *e)
+{
+    LIST_EACH(&e->fenced, link, after)
+    {
+        struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
+
+        if (!pushes_before(e, op)) {
+            list_unlink(link);
+            list_push(&e->running, link);
+            command(e, op);
+        }
+    }
+}
+
+void engine_command(struct engine *e, struct kvw_op *op)
+{
+    list_unlink(&op->on_lane);
+    list_push(&e->fenced, &op->on_lane);
+    engine_check_fences(e);
+}
+
+/* --- At once -------------------------------------------------------------- */
+
+void engine_codec(struct engine *e, struct kvw_op *op)
+{
+    for (uint32_t i = 0; i < e->route_count; i++) {
+        courier_codec(e->routes[i].courier, op->codec);
+    }
+    engine_done(e, op);
+}
+
+void engine_stats(struct engine *e, struct kvw_op *op)
+{
+    struct kvw_stats s = {.pushes = e->pushes, .pulls = e->pulls};
+
+    route_bytes(&e->control, &s.bytes_received, &s.bytes_sent);
+    s.resent = courier_resent(e->control.courier);
+    s.reconnects = e->control.connections - 1;
+    for (uint32_t i = 0; i < e->route_count; i++) {
+        const struct route *r = &e->routes[i];
+
+        route_bytes(r, &s.bytes_received, &s.bytes_sent);
+        s.resent += courier_resent(r->courier);
+        s.reconnects += r->connections - 1;
+    }
+    *op->stats = s;
+    engine_done(e, op);
+}
+
+/* --- Leaving -------------------------------------------------------------- */
+
+static void on_left(struct request *q, enum kv_status status, const char *text,
+                    const struct message *reply, const void *payload,
+                    size_t payload_size)
+{
+    struct engine *e = q->owner;
+
+    (void)reply;
+    (void)payload;
+    (void)payload_size;
+    if (status != KV_OK) {
+        op_fail(e->leaving, status, "%s", text);
+    }
+    engine_done(e, e->leaving);
+}
+
+void engine_leave(struct engine *e, struct kvw_op *op)
+{
+    struct request *q = &e->leave_request;
+
+    memset(q, 0, sizeof *q);
+    q->message.kind = MESSAGE_LEAVE;
+    q->done = on_left;
+    q->owner = e;
+    e->leaving = op;
+    route_request(&e->control, q);
+}

@@ -1,0 +1,110 @@
+/**
+ * engine_core - what the lane's own files share.
+ *
+ *   engine.c           thread, mailbox, turn of the loop, shutdown
+ *   engine_join.c      the root, then a route to each shard
+ *   engine_init.c      registering keys
+ *   engine_transfer.c  push and pull
+ *   engine_command.c   barriers, optimizer, figures, leaving
+ *   engine_describe.c  what is it waiting for?
+ *
+ * A running op is on exactly one of the engine's lists. Handlers end an op with
+ * engine_done(), at once or later; nothing of the caller's runs before the turn
+ * is over.
+ *
+ * Thread:  the lane's.
+ */
+#ifndef KV_WORKER_ENGINE_CORE_H
+#define KV_WORKER_ENGINE_CORE_H
+
+#include <uv.h>
+
+#include "common/base/log.h"
+#include "common/base/mailbox.h"
+#include "worker/engine.h"
+#include "worker/route.h"
+
+struct piece;       /* A part of a transfer; engine_transfer.c. */
+struct piece_block; /* Where they are allocated. */
+
+struct engine {
+    const struct options *options; /* Borrowed, as the next two. */
+    const struct type *type;
+    struct op_pool *pool;
+    struct engine_job job;
+
+    uv_thread_t thread;
+    uv_loop_t loop;
+    struct mailbox mailbox;
+    struct mail stop_mail;
+    struct link_hub hub;
+    uv_prepare_t prepare;
+    uv_timer_t watch; /* Runs while there is something to look after. */
+    bool stopping;
+
+    uint64_t token; /* Tells this process from others of the same life. */
+    struct peer root;
+    struct route control;
+    bool control_open;
+    struct peer *peers;   /* Owned; by server. Server 0 is `root`. */
+    struct route *routes; /* Owned; by shard, counted through all servers. */
+    uint32_t route_count; /* 0 until joined. */
+    uint32_t closed_count;
+    struct kvw_op *opening; /* Until all routes are up. */
+
+    struct keys keys;
+    struct key *lost;     /* Known to couriers, but not registered. */
+    struct list ready;    /* Routes that may have something to send. */
+    struct list running;  /* Ops, in order of arrival. */
+    struct list fenced;   /* Those that wait for the pushes before them. */
+    struct list barriers; /* The first one is on its way. */
+    struct list finished; /* Callback and waiters come next. */
+
+    struct piece *idle_pieces;
+    size_t idle_piece_count;
+    struct piece_block *piece_blocks; /* Owned. */
+    struct request barrier_request, leave_request;
+    struct kvw_op *leaving;
+    uint64_t barrier;       /* Passed so far. */
+    uint64_t pushes, pulls; /* Slices done. */
+    struct log_limit stall_lines;
+};
+
+/* The op ends with its status and text. */
+void engine_done(struct engine *e, struct kvw_op *op);
+void engine_ready(struct engine *e, struct route *r);
+
+void engine_join(struct engine *e, struct kvw_op *op);
+void engine_routes_close(struct engine *e); /* The last calls the next. */
+void engine_routes_closed(struct engine *e);
+void engine_routes_free(struct engine *e);
+
+void engine_init(struct engine *e, struct kvw_op *op);
+
+void engine_transfer(struct engine *e, struct kvw_op *op);
+void engine_part_done(struct route *r, struct part *p, enum kv_status status,
+                      const char *text, uint64_t round);
+void engine_pieces_free(struct engine *e);
+
+/* What best explains why a running transfer is not done. */
+struct engine_view {
+    const struct key *key;
+    const struct route *route;
+};
+bool engine_look(const struct engine *e, const struct kvw_op *op,
+                 struct engine_view *out);
+
+void engine_barrier(struct engine *e, struct kvw_op *op);
+void engine_command(struct engine *e, struct kvw_op *op);
+void engine_codec(struct engine *e, struct kvw_op *op);
+void engine_stats(struct engine *e, struct kvw_op *op);
+void engine_leave(struct engine *e, struct kvw_op *op);
+
+/* A push has ended: some fence may be open now. */
+void engine_check_fences(struct engine *e);
+
+void engine_describe(struct engine *e, struct kvw_op *op);
+void engine_stalled(struct route *r, const struct slice *slice,
+                    const struct message *m);
+
+#endif

@@ -1,0 +1,156 @@
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/base/log.h"
+#include "worker/engine_core.h"
+
+#define LINES_MAX 3
+#define LINES_MS 5000
+
+/* --- Stalls --------------------------------------------------------------- */
+
+static void stall_text(const struct key *key, char *out, size_t size)
+{
+    const struct key_stall *s = &key->stall;
+    char name[KEYS_TEXT_MAX], more[48] = "";
+
+    if (s->missing_count > 1) {
+        snprintf(more, sizeof more, " and %" PRIu32 " more",
+                 s->missing_count - 1);
+    }
+    snprintf(out, size,
+             "%s round %" PRIu64 ": waiting for rank %" PRIu32 "%s%s",
+             keys_text(&key->spec, name), s->round, s->rank,
+             s->connected ? "" : " (not connected)", more);
+}
+
+/* Somebody who is not connected says more than somebody who is slow. */
+void engine_stalled(struct route *r, const struct slice *slice,
+                    const struct message *m)
+{
+    struct engine *e = r->data;
+    struct key *key = slice->owner;
+    uint32_t worst = 0;
+    char text[OP_TEXT_MAX];
+
+    if (m->stalled.listed == 0) {
+        return;
+    }
+    while (worst < m->stalled.listed && m->stalled.connected[worst]) {
+        worst++;
+    }
+    if (worst == m->stalled.listed) {
+        worst = 0;
+    }
+    key->stall.slice = slice;
+    key->stall.round = m->stalled.round;
+    key->stall.rank = m->stalled.missing[worst];
+    key->stall.connected = m->stalled.connected[worst];
+    key->stall.missing_count = m->stalled.missing_count;
+    stall_text(key, text, sizeof text);
+    if (log_allow(&e->stall_lines, uv_now(&e->loop))) {
+        log_warn("%s, %" PRIu32 " s so far", text, m->stalled.seconds);
+    }
+}
+
+/* --- What is it waiting for? ---------------------------------------------- */
+
+static struct kvw_op *find_in(const struct list *ops, uint64_t number)
+{
+    LIST_EACH(ops, link, after)
+    {
+        struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
+
+        if (op->number == number) {
+            return op;
+        }
+    }
+    return NULL;
+}
+
+static void transfer_text(struct engine *e, const struct kvw_op *op, char *out,
+                          size_t size)
+{
+    char name[KEYS_TEXT_MAX], text[ROUTE_TEXT_MAX];
+    struct engine_view v;
+
+    if (!engine_look(e, op, &v)) {
+        snprintf(out, size, "about to be done");
+    } else if (!route_is_up(v.route)) {
+        snprintf(out, size, "%s: %s", keys_text(&v.key->spec, name),
+                 route_trouble(v.route, text));
+    } else if (v.key->stall.round > 0) {
+        stall_text(v.key, out, size);
+    } else {
+        snprintf(out, size, "%s: waiting for %s", keys_text(&v.key->spec, name),
+                 route_name(v.route, text));
+    }
+}
+
+static void open_text(struct engine *e, char *out, size_t size)
+{
+    char text[ROUTE_TEXT_MAX];
+
+    if (e->control_open && !route_is_up(&e->control)) {
+        snprintf(out, size, "%s", route_trouble(&e->control, text));
+        return;
+    }
+    for (uint32_t i = 0; i < e->route_count; i++) {
+        if (!route_is_up(&e->routes[i])) {
+            snprintf(out, size, "%s", route_trouble(&e->routes[i], text));
+            return;
+        }
+    }
+    snprintf(out, size, "about to be done");
+}
+
+static void fenced_text(struct engine *e, char *out, size_t size)
+{
+    char text[OP_TEXT_MAX / 2] = "";
+
+    LIST_EACH(&e->running, link, after)
+    {
+        const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
+
+        if (op->kind == OP_TRANSFER && op->pushes != NULL) {
+            transfer_text(e, op, text, sizeof text);
+            break;
+        }
+    }
+    snprintf(out, size, "the optimizer waits for pushes before it: %s", text);
+}
+
+static void barrier_text(struct engine *e, char *out, size_t size)
+{
+    char text[ROUTE_TEXT_MAX];
+
+    if (!route_is_up(&e->control)) {
+        snprintf(out, size, "barrier %" PRIu64 ": %s", e->barrier + 1,
+                 route_trouble(&e->control, text));
+    } else {
+        snprintf(out, size,
+                 "barrier %" PRIu64 ": rank %" PRIu32
+                 " waits for the other workers",
+                 e->barrier + 1, e->job.rank);
+    }
+}
+
+void engine_describe(struct engine *e, struct kvw_op *op)
+{
+    const struct kvw_op *about;
+
+    if ((about = find_in(&e->running, op->about)) != NULL) {
+        if (about->kind == OP_TRANSFER) {
+            transfer_text(e, about, op->text, sizeof op->text);
+        } else {
+            open_text(e, op->text, sizeof op->text);
+        }
+    } else if (find_in(&e->fenced, op->about) != NULL) {
+        fenced_text(e, op->text, sizeof op->text);
+    } else if (find_in(&e->barriers, op->about) != NULL) {
+        barrier_text(e, op->text, sizeof op->text);
+    } else {
+        snprintf(op->text, sizeof op->text, "about to be done");
+    }
+    engine_done(e, op);
+}

@@ -1,0 +1,323 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/bytes.h"
+#include "common/base/mem.h"
+#include "worker/engine_core.h"
+
+/* Keys that are asked for at a time; the root bounds what waits. */
+#define KEYS_ASKED_MAX 4096
+
+#define HOME_SIZE 4 /* Bytes of a slice's shard in the payload of Placed. */
+
+struct registration;
+
+/* One key on its way: first to the root (Key), then each slice to its shard
+ * (Open). */
+struct newcomer {
+    struct registration *all;
+    struct op_item *item;
+    struct key *key; /* Owned until it is added. */
+    struct request place;
+    struct request *opens; /* Owned; by slice. */
+};
+
+/* One kvw_init(). */
+struct registration {
+    struct engine *engine;
+    struct kvw_op *op;
+    struct newcomer *newcomers; /* Owned; item_count of them. */
+    size_t next;                /* The first that the root was not asked for. */
+    size_t left;                /* Requests not answered. */
+};
+
+/* --- The end -------------------------------------------------------------- */
+
+/* Couriers may know some of its slices already. */
+static void lose(struct engine *e, struct key *key)
+{
+    key->next_lost = e->lost;
+    e->lost = key;
+}
+
+static enum kv_status add_slices(struct engine *e, struct key *key)
+{
+    for (uint32_t i = 0; i < key->slice_count; i++) {
+        enum kv_status status = courier_add_slice(
+            e->routes[key->homes[i]].courier, &key->slices[i]);
+
+        if (status != KV_OK) {
+            return status;
+        }
+    }
+    return KV_OK;
+}
+
+static void add_key(struct engine *e, struct newcomer *n)
+{
+    char name[KEYS_TEXT_MAX];
+    enum kv_status status = add_slices(e, n->key);
+
+    if (status == KV_OK) {
+        status = keys_add(&e->keys, n->key);
+    }
+    if (status != KV_OK) {
+        op_fail(n->all->op, status, "%s on rank %" PRIu32 ": %s",
+                keys_text(&n->item->spec, name), e->job.rank,
+                kv_strstatus(status));
+        lose(e, n->key);
+    }
+    n->key = NULL;
+}
+
+/* All or none: after the first failure no key of the call is registered. */
+static void add_keys(struct registration *r)
+{
+    size_t count = r->op->item_count;
+
+    for (size_t i = 0; i < count && r->op->status == KV_OK; i++) {
+        add_key(r->engine, &r->newcomers[i]);
+    }
+    if (r->op->status == KV_OK) {
+        return;
+    }
+    for (size_t i = 0; i < count && r->newcomers[i].key == NULL; i++) {
+        struct key *key =
+            keys_remove(&r->engine->keys, &r->newcomers[i].item->spec);
+
+        if (key != NULL) {
+            lose(r->engine, key);
+        }
+    }
+}
+
+static void free_registration(struct registration *r)
+{
+    for (size_t i = 0; i < r->op->item_count; i++) {
+        keys_free(r->newcomers[i].key);
+        mem_free(r->newcomers[i].opens);
+    }
+    mem_free(r->newcomers);
+    mem_free(r);
+}
+
+static void ask_more(struct registration *r);
+
+static void answered(struct registration *r)
+{
+    if (--r->left > 0) {
+        return;
+    }
+    if (r->op->status == KV_OK && r->next < r->op->item_count) {
+        ask_more(r);
+        return;
+    }
+    if (r->op->status == KV_OK) {
+        add_keys(r);
+    }
+    engine_done(r->engine, r->op);
+    free_registration(r);
+}
+
+static void refused(struct newcomer *n, enum kv_status status, const char *text)
+{
+    char name[KEYS_TEXT_MAX];
+
+    op_fail(n->all->op, status, "%s on rank %" PRIu32 ": %s",
+            keys_text(&n->item->spec, name), n->all->engine->job.rank,
+            text[0] == '\0' ? kv_strstatus(status) : text);
+}
+
+/* --- Slices --------------------------------------------------------------- */
+
+static void on_opened(struct request *q, enum kv_status status,
+                      const char *text, const struct message *reply,
+                      const void *payload, size_t payload_size)
+{
+    struct newcomer *n = q->owner;
+    struct slice *s = &n->key->slices[q - n->opens];
+
+    (void)payload;
+    (void)payload_size;
+    if (status == KV_OK && reply->kind != MESSAGE_OPENED) {
+        status = KV_EPROTO;
+    }
+    if (status == KV_OK) {
+        s->slot = reply->opened.slot;
+        s->pushed = reply->opened.round;
+    } else {
+        refused(n, status, text);
+    }
+    answered(n->all);
+}
+
+static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
+{
+    struct engine *e = n->all->engine;
+    struct request *q = &n->opens[index];
+    struct slice *s = &n->key->slices[index];
+    size_t element = kv_dtype_size(s->dtype);
+
+    q->message.kind = MESSAGE_OPEN;
+    q->message.open.key_id = key_id;
+    q->message.open.slice = index;
+    q->message.open.dtype = s->dtype;
+    q->message.open.count = s->count;
+    if (e->job.rank == 0) {
+        q->payload = (const char *)n->item->data[0] +
+                     (size_t)(index * n->key->slice_step) * element;
+        q->payload_size = s->count * element;
+    }
+    q->done = on_opened;
+    q->owner = n;
+    n->all->left++;
+    route_request(&e->routes[n->key->homes[index]], q);
+}
+
+/* --- Placement ------------------------------------------------------------ */
+
+/* The payload is off the wire: check each shard. */
+static enum kv_status take_homes(const struct engine *e, struct key *key,
+                                 const void *payload)
+{
+    const unsigned char *at = payload;
+
+    for (uint32_t i = 0; i < key->slice_count; i++) {
+        key->homes[i] = bytes_get_u32(at + (size_t)i * HOME_SIZE);
+        if (key->homes[i] >= e->route_count) {
+            return KV_EPROTO;
+        }
+    }
+    return KV_OK;
+}
+
+static enum kv_status place(struct newcomer *n, const struct message *m,
+                            const void *payload, size_t payload_size)
+{
+    enum kv_status status;
+
+    if (m->kind != MESSAGE_PLACED || payload_size % HOME_SIZE != 0) {
+        return KV_EPROTO;
+    }
+    status = keys_cut(n->key, m->placed.slice_count, payload_size / HOME_SIZE);
+    if (status != KV_OK) {
+        return status;
+    }
+    status = take_homes(n->all->engine, n->key, payload);
+    if (status != KV_OK) {
+        return status;
+    }
+    n->opens = mem_zalloc(n->key->slice_count, sizeof *n->opens);
+    return n->opens == NULL ? KV_ENOMEM : KV_OK;
+}
+
+static void on_placed(struct request *q, enum kv_status status,
+                      const char *text, const struct message *reply,
+                      const void *payload, size_t payload_size)
+{
+    struct newcomer *n = q->owner;
+
+    if (status == KV_OK) {
+        status = place(n, reply, payload, payload_size);
+    }
+    if (status != KV_OK) {
+        refused(n, status, text);
+        answered(n->all);
+        return;
+    }
+    for (uint32_t i = 0; i < n->key->slice_count; i++) {
+        open_slice(n, i, reply->placed.key_id);
+    }
+    answered(n->all);
+}
+
+static void ask_root(struct newcomer *n)
+{
+    const struct key_spec *spec = &n->item->spec;
+    struct message *m = &n->place.message;
+
+    m->kind = MESSAGE_KEY;
+    m->key.name = spec->name;
+    m->key.number = spec->number;
+    m->key.dtype = spec->dtype;
+    m->key.dims = spec->dims;
+    memcpy(m->key.shape, spec->shape, sizeof m->key.shape);
+    n->place.done = on_placed;
+    n->place.owner = n;
+    n->all->left++;
+    route_request(&n->all->engine->control, &n->place);
+}
+
+static void ask_more(struct registration *r)
+{
+    size_t end = r->op->item_count;
+
+    if (end - r->next > KEYS_ASKED_MAX) {
+        end = r->next + KEYS_ASKED_MAX;
+    }
+    r->left++; /* So that it cannot end in the middle of this. */
+    while (r->next < end) {
+        ask_root(&r->newcomers[r->next++]);
+    }
+    answered(r);
+}
+
+/* --- Start ---------------------------------------------------------------- */
+
+static bool check_item(struct engine *e, struct kvw_op *op, size_t index)
+{
+    const struct key_spec *spec = &op->pushes[index].spec;
+    char name[KEYS_TEXT_MAX];
+
+    if (keys_find(&e->keys, spec) != NULL) {
+        op_fail(op, KV_EEXIST, "%s: rank %" PRIu32 " has registered it before",
+                keys_text(spec, name), e->job.rank);
+        return false;
+    }
+    return true;
+}
+
+static bool make_newcomers(struct registration *r)
+{
+    struct kvw_op *op = r->op;
+
+    r->newcomers = mem_zalloc(op->item_count, sizeof *r->newcomers);
+    for (size_t i = 0; r->newcomers != NULL && i < op->item_count; i++) {
+        struct newcomer *n = &r->newcomers[i];
+
+        n->all = r;
+        n->item = &op->pushes[i];
+        n->key = keys_new(&n->item->spec);
+        if (n->key == NULL) {
+            return false;
+        }
+    }
+    return r->newcomers != NULL;
+}
+
+void engine_init(struct engine *e, struct kvw_op *op)
+{
+    struct registration *r;
+
+    for (size_t i = 0; i < op->item_count; i++) {
+        if (!check_item(e, op, i)) {
+            engine_done(e, op);
+            return;
+        }
+    }
+    r = mem_zalloc(1, sizeof *r);
+    if (r == NULL) {
+        op_fail(op, KV_ENOMEM, "out of memory for %zu keys", op->item_count);
+        engine_done(e, op);
+        return;
+    }
+    r->engine = e;
+    r->op = op;
+    if (!make_newcomers(r)) {
+        op_fail(op, KV_ENOMEM, "out of memory for %zu keys", op->item_count);
+        engine_done(e, op);
+        free_registration(r);
+        return;
+    }
+    ask_more(r);
+}

@@ -1,0 +1,305 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "worker/engine_core.h"
+
+#define BLOCK_PIECES 256
+
+/* A part, and whom to tell. */
+struct piece {
+    struct part part;
+    struct list_link of_op; /* In op->pieces, while it is not done. */
+    struct op_item *item;
+    struct piece *next; /* While idle. */
+};
+
+struct piece_block {
+    struct piece_block *next;
+    struct piece pieces[BLOCK_PIECES];
+};
+
+/* --- Pieces --------------------------------------------------------------- */
+
+static bool grow(struct engine *e)
+{
+    struct piece_block *b = mem_zalloc(1, sizeof *b);
+
+    if (b == NULL) {
+        return false;
+    }
+    b->next = e->piece_blocks;
+    e->piece_blocks = b;
+    for (size_t i = 0; i < BLOCK_PIECES; i++) {
+        b->pieces[i].next = e->idle_pieces;
+        e->idle_pieces = &b->pieces[i];
+    }
+    e->idle_piece_count += BLOCK_PIECES;
+    return true;
+}
+
+static bool reserve(struct engine *e, size_t count)
+{
+    while (e->idle_piece_count < count) {
+        if (!grow(e)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* There is one: reserve() has seen to it. */
+static struct piece *take(struct engine *e)
+{
+    struct piece *p = e->idle_pieces;
+
+    e->idle_pieces = p->next;
+    e->idle_piece_count--;
+    return p;
+}
+
+static void put(struct engine *e, struct piece *p)
+{
+    p->next = e->idle_pieces;
+    e->idle_pieces = p;
+    e->idle_piece_count++;
+}
+
+void engine_pieces_free(struct engine *e)
+{
+    while (e->piece_blocks != NULL) {
+        struct piece_block *b = e->piece_blocks;
+
+        e->piece_blocks = b->next;
+        mem_free(b);
+    }
+}
+
+static struct route *route_of(const struct engine *e, const struct slice *s)
+{
+    const struct key *key = s->owner;
+
+    return &e->routes[key->homes[s - key->slices]];
+}
+
+/* Rather a server that is gone than a rank that is late, rather that than
+ * anything. */
+bool engine_look(const struct engine *e, const struct kvw_op *op,
+                 struct engine_view *out)
+{
+    out->key = NULL;
+    LIST_EACH(&op->pieces, link, after)
+    {
+        const struct piece *p = LIST_ENTRY(link, struct piece, of_op);
+        const struct slice *s = p->part.slice;
+        const struct key *key = s->owner;
+        bool down = !route_is_up(route_of(e, s));
+
+        if (out->key == NULL || down ||
+            (key->stall.round > 0 && key->stall.slice == s)) {
+            out->key = key;
+            out->route = route_of(e, s);
+        }
+        if (down) {
+            break;
+        }
+    }
+    return out->key != NULL;
+}
+
+/* --- The end -------------------------------------------------------------- */
+
+static void refused(struct route *r, struct kvw_op *op, const struct key *key,
+                    enum kv_status status, const char *text)
+{
+    const struct engine *e = r->data;
+    char name[KEYS_TEXT_MAX], server[ROUTE_NAME_MAX];
+
+    if (route_has_failed(r) || status == KV_ECANCELED) {
+        op_fail(op, status, "%s on rank %" PRIu32 ": %s",
+                keys_text(&key->spec, name), e->job.rank, text);
+        return;
+    }
+    op_fail(op, status, "%s on rank %" PRIu32 ": %s says: %s",
+            keys_text(&key->spec, name), e->job.rank, route_name(r, server),
+            text[0] == '\0' ? kv_strstatus(status) : text);
+}
+
+/* All tensors of the item get what the first one got. */
+static void copy_to_others(const struct piece *p)
+{
+    const struct op_item *item = p->item;
+    size_t offset = p->part.offset;
+    const struct slice *s = p->part.slice;
+
+    for (uint32_t i = 1; i < item->data_count; i++) {
+        memcpy((char *)item->data[i] + offset,
+               (const char *)item->data[0] + offset,
+               s->count * kv_dtype_size(s->dtype));
+    }
+}
+
+static void succeeded(struct engine *e, struct piece *p, uint64_t round)
+{
+    struct key *key = p->part.slice->owner;
+
+    if (p->part.pull) {
+        copy_to_others(p);
+        e->pulls++;
+    } else {
+        e->pushes++;
+    }
+    if (key->stall.slice == p->part.slice && key->stall.round <= round) {
+        key->stall.round = 0;
+    }
+}
+
+static void one_less(struct engine *e, struct kvw_op *op)
+{
+    if (--op->left == 0) {
+        engine_done(e, op);
+    }
+}
+
+void engine_part_done(struct route *r, struct part *part, enum kv_status status,
+                      const char *text, uint64_t round)
+{
+    struct engine *e = r->data;
+    struct piece *p = LIST_ENTRY(part, struct piece, part);
+    struct kvw_op *op = part->owner;
+    struct key *key = part->slice->owner;
+
+    if (status == KV_OK) {
+        succeeded(e, p, round);
+    } else {
+        refused(r, op, key, status, text);
+    }
+    list_unlink(&p->of_op);
+    put(e, p);
+    one_less(e, op);
+}
+
+/* --- Start ---------------------------------------------------------------- */
+
+static struct piece *start_piece(struct engine *e, struct kvw_op *op,
+                                 struct op_item *item, uint32_t index)
+{
+    struct key *key = item->key;
+    struct piece *p = take(e);
+
+    p->item = item;
+    p->part.slice = &key->slices[index];
+    p->part.priority = op->priority;
+    p->part.offset =
+        (size_t)(index * key->slice_step) * kv_dtype_size(key->spec.dtype);
+    p->part.owner = op;
+    list_push(&op->pieces, &p->of_op);
+    op->left++;
+    return p;
+}
+
+static void submit(struct engine *e, struct kvw_op *op, size_t index)
+{
+    struct op_item *push = op->pushes == NULL ? NULL : &op->pushes[index];
+    struct op_item *pull = op->pulls == NULL ? NULL : &op->pulls[index];
+    struct key *key = push != NULL ? push->key : pull->key;
+
+    for (uint32_t i = 0; i < key->slice_count; i++) {
+        struct route *r = &e->routes[key->homes[i]];
+        struct piece *p;
+
+        if (push != NULL) {
+            p = start_piece(e, op, push, i);
+            p->part.pull = false;
+            p->part.inputs = (const void *const *)push->data;
+            p->part.input_count = push->data_count;
+            p->part.out = NULL;
+            route_submit(r, &p->part);
+        }
+        if (pull != NULL) {
+            p = start_piece(e, op, pull, i);
+            p->part.pull = true;
+            p->part.inputs = NULL;
+            p->part.input_count = 0;
+            p->part.out = pull->data[0];
+            route_submit(r, &p->part);
+        }
+    }
+}
+
+/* Find the key, compare the form. */
+static bool look_up(struct engine *e, struct kvw_op *op, struct op_item *item)
+{
+    struct key *key = keys_find(&e->keys, &item->spec);
+    char text[OP_TEXT_MAX];
+    enum kv_status status;
+
+    if (key == NULL) {
+        op_fail(op, KV_ENOTFOUND,
+                "%s: rank %" PRIu32 " has not registered it with kvw_init()",
+                keys_text(&item->spec, text), e->job.rank);
+        return false;
+    }
+    status = keys_compare(key, e->job.rank, &item->spec, text, sizeof text);
+    if (status != KV_OK) {
+        op_fail(op, status, "%s", text);
+        return false;
+    }
+    item->key = key;
+    return true;
+}
+
+static bool named_twice(struct engine *e, struct kvw_op *op, struct key *key)
+{
+    char name[KEYS_TEXT_MAX];
+
+    if (key->named_by == op->number) {
+        op_fail(op, KV_EINVAL, "%s stands twice in one call of rank %" PRIu32,
+                keys_text(&key->spec, name), e->job.rank);
+        return true;
+    }
+    key->named_by = op->number;
+    return false;
+}
+
+/* Nothing is sent before every key of the call has been looked at. */
+static bool prepare(struct engine *e, struct kvw_op *op, size_t *pieces)
+{
+    for (size_t i = 0; i < op->item_count; i++) {
+        struct op_item *push = op->pushes == NULL ? NULL : &op->pushes[i];
+        struct op_item *pull = op->pulls == NULL ? NULL : &op->pulls[i];
+        struct key *key;
+
+        if ((push != NULL && !look_up(e, op, push)) ||
+            (pull != NULL && !look_up(e, op, pull))) {
+            return false;
+        }
+        key = push != NULL ? push->key : pull->key;
+        if (named_twice(e, op, key)) {
+            return false;
+        }
+        *pieces += key->slice_count * (size_t)((push != NULL) + (pull != NULL));
+    }
+    return true;
+}
+
+void engine_transfer(struct engine *e, struct kvw_op *op)
+{
+    size_t pieces = 0;
+
+    op->left = 1; /* So that it cannot end in the middle of this. */
+    if (!prepare(e, op, &pieces)) {
+        one_less(e, op);
+        return;
+    }
+    if (!reserve(e, pieces)) {
+        op_fail(op, KV_ENOMEM, "out of memory for %zu slices", pieces);
+        one_less(e, op);
+        return;
+    }
+    for (size_t i = 0; i < op->item_count; i++) {
+        submit(e, op, i);
+    }
+    one_less(e, op);
+}

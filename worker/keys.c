@@ -1,0 +1,165 @@
+#include "worker/keys.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+
+/* --- One key -------------------------------------------------------------- */
+
+struct key *keys_new(const struct key_spec *spec)
+{
+    struct key *key = mem_zalloc(1, sizeof *key);
+
+    if (key == NULL) {
+        return NULL;
+    }
+    key->spec = *spec;
+    key->count = 1;
+    for (uint32_t i = 0; i < spec->dims; i++) {
+        key->count *= spec->shape[i];
+    }
+    if (spec->name != NULL) {
+        key->spec.name = mem_strdup(spec->name);
+        if (key->spec.name == NULL) {
+            mem_free(key);
+            return NULL;
+        }
+    }
+    return key;
+}
+
+void keys_free(struct key *key)
+{
+    if (key == NULL) {
+        return;
+    }
+    mem_free((char *)key->spec.name);
+    mem_free(key->slices);
+    mem_free(key->homes);
+    mem_free(key);
+}
+
+enum kv_status keys_cut(struct key *key, uint64_t step, uint64_t slice_count)
+{
+    if (step == 0 || slice_count != (key->count - 1) / step + 1) {
+        return KV_EPROTO;
+    }
+    key->slices = mem_zalloc(slice_count, sizeof *key->slices);
+    key->homes = mem_zalloc(slice_count, sizeof *key->homes);
+    if (key->slices == NULL || key->homes == NULL) {
+        return KV_ENOMEM; /* keys_free() has the rest. */
+    }
+    key->slice_step = step;
+    key->slice_count = (uint32_t)slice_count;
+    for (uint32_t i = 0; i < key->slice_count; i++) {
+        struct slice *s = &key->slices[i];
+        uint64_t left = key->count - i * step;
+
+        s->dtype = key->spec.dtype;
+        s->count = (size_t)(left < step ? left : step);
+        s->owner = key;
+    }
+    return KV_OK;
+}
+
+/* --- Texts ---------------------------------------------------------------- */
+
+const char *keys_text(const struct key_spec *spec, char out[KEYS_TEXT_MAX])
+{
+    if (spec->name != NULL) {
+        snprintf(out, KEYS_TEXT_MAX, "key '%s'", spec->name);
+    } else {
+        snprintf(out, KEYS_TEXT_MAX, "key %" PRId64, spec->number);
+    }
+    return out;
+}
+
+const char *keys_form_text(const struct key_spec *spec,
+                           char out[KEYS_FORM_TEXT_MAX])
+{
+    size_t used = (size_t)snprintf(out, KEYS_FORM_TEXT_MAX, "%s (",
+                                   kv_dtype_name(spec->dtype));
+
+    for (uint32_t i = 0; i < spec->dims; i++) {
+        used +=
+            (size_t)snprintf(out + used, KEYS_FORM_TEXT_MAX - used,
+                             "%s%" PRIu64, i == 0 ? "" : ",", spec->shape[i]);
+    }
+    snprintf(out + used, KEYS_FORM_TEXT_MAX - used, ")");
+    return out;
+}
+
+static bool same_form(const struct key_spec *a, const struct key_spec *b)
+{
+    return a->dtype == b->dtype && a->dims == b->dims &&
+           memcmp(a->shape, b->shape, a->dims * sizeof a->shape[0]) == 0;
+}
+
+enum kv_status keys_compare(const struct key *key, uint32_t rank,
+                            const struct key_spec *spec, char *error,
+                            size_t error_size)
+{
+    char name[KEYS_TEXT_MAX];
+    char registered[KEYS_FORM_TEXT_MAX], given[KEYS_FORM_TEXT_MAX];
+
+    if (same_form(&key->spec, spec)) {
+        return KV_OK;
+    }
+    snprintf(
+        error, error_size, "%s on rank %" PRIu32 ": registered as %s, given %s",
+        keys_text(spec, name), rank, keys_form_text(&key->spec, registered),
+        keys_form_text(spec, given));
+    return KV_EMISMATCH;
+}
+
+/* --- The table ------------------------------------------------------------ */
+
+void keys_init(struct keys *k)
+{
+    map_init(&k->by_number);
+    strmap_init(&k->by_name);
+}
+
+void keys_fini(struct keys *k)
+{
+    struct key *key;
+    size_t at = 0;
+
+    while ((key = map_next(&k->by_number, &at, NULL)) != NULL) {
+        keys_free(key);
+    }
+    at = 0;
+    while ((key = strmap_next(&k->by_name, &at, NULL, NULL)) != NULL) {
+        keys_free(key);
+    }
+    map_fini(&k->by_number);
+    strmap_fini(&k->by_name);
+}
+
+struct key *keys_find(const struct keys *k, const struct key_spec *spec)
+{
+    if (spec->name == NULL) {
+        return map_get(&k->by_number, (uint64_t)spec->number);
+    }
+    return strmap_get(&k->by_name, spec->name, strlen(spec->name));
+}
+
+enum kv_status keys_add(struct keys *k, struct key *key)
+{
+    const char *name = key->spec.name;
+
+    if (name == NULL) {
+        return map_put(&k->by_number, (uint64_t)key->spec.number, key);
+    }
+    return strmap_put(&k->by_name, name, strlen(name), key);
+}
+
+struct key *keys_remove(struct keys *k, const struct key_spec *spec)
+{
+    if (spec->name == NULL) {
+        return map_remove(&k->by_number, (uint64_t)spec->number);
+    }
+    return strmap_remove(&k->by_name, spec->name, strlen(spec->name));
+}

@@ -1,0 +1,91 @@
+/**
+ * keys - what this worker has registered: each key's form and its slices.
+ *
+ * A key is a string or an int64; 7 and "7" are two keys.
+ *
+ * Thread:  pure; the lane's.
+ * Memory:  a key belongs to its table once it was added, else to who made it.
+ *          Names are copied.
+ * Result:  errors come with a sentence that names the key.
+ */
+#ifndef KV_WORKER_KEYS_H
+#define KV_WORKER_KEYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/map.h"
+#include "common/base/status.h"
+#include "worker/courier.h"
+
+#define KEYS_TEXT_MAX (KV_KEY_NAME_MAX + 8)
+#define KEYS_FORM_TEXT_MAX 192
+
+/* A key and the form of its value, as a caller states them. */
+struct key_spec {
+    const char *name; /* NULL: the key is `number`. */
+    int64_t number;
+    enum kv_dtype dtype;
+    uint32_t dims;
+    uint64_t shape[KV_DIMS_MAX];
+};
+
+/* The last notice of the servers that a push waits for others. */
+struct key_stall {
+    uint64_t round; /* 0: none. */
+    const struct slice *slice;
+    uint32_t rank;          /* One who is missing... */
+    uint32_t missing_count; /* ...of these. */
+    bool connected;
+};
+
+struct key {
+    struct key_spec spec; /* Its name is the key's own copy. */
+    uint64_t count;       /* Elements. */
+    uint64_t slice_step;  /* Elements of each slice but the last. */
+    uint32_t slice_count;
+    struct slice *slices; /* Owned. */
+    uint32_t *homes;      /* Owned; for each slice, the index of its route. */
+    uint64_t named_by;    /* The last operation that named it. */
+    struct key_stall stall;
+    struct key *next_lost; /* For who has it in no table. */
+};
+
+struct keys {
+    struct map by_number;
+    struct strmap by_name;
+};
+
+void keys_init(struct keys *k);
+void keys_fini(struct keys *k); /* Frees the keys, too. */
+
+struct key *keys_find(const struct keys *k, const struct key_spec *spec);
+
+/* Takes the key. KV_EEXIST, KV_ENOMEM. */
+KV_MUST_CHECK enum kv_status keys_add(struct keys *k, struct key *key);
+
+/* The key, taken back. */
+struct key *keys_remove(struct keys *k, const struct key_spec *spec);
+
+/* NULL when out of memory. It has no slices yet. */
+struct key *keys_new(const struct key_spec *spec);
+void keys_free(struct key *key);
+
+/* Cut into slices of `step` elements. KV_ENOMEM; KV_EPROTO when that is not
+ * `slice_count` of them. */
+KV_MUST_CHECK enum kv_status keys_cut(struct key *key, uint64_t step,
+                                      uint64_t slice_count);
+
+/* KV_EMISMATCH, naming key, rank and both forms. */
+KV_MUST_CHECK enum kv_status keys_compare(const struct key *key, uint32_t rank,
+                                          const struct key_spec *spec,
+                                          char *error, size_t error_size);
+
+/* "key 7" or "key 'w'"; returns out. */
+const char *keys_text(const struct key_spec *spec, char out[KEYS_TEXT_MAX]);
+
+/* "f32 (10,4)"; returns out. */
+const char *keys_form_text(const struct key_spec *spec,
+                           char out[KEYS_FORM_TEXT_MAX]);
+
+#endif

@@ -1,0 +1,326 @@
+#include "worker/kvworker.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/codec/codec.h"
+#include "worker/arguments.h"
+#include "worker/failure.h"
+#include "worker/store.h"
+
+/* --- Operations ----------------------------------------------------------- */
+
+/* An op with its items; dropped again when they are refused. */
+static int take_items(struct kvw *kv, enum op_kind kind,
+                      const struct kvw_item *pushes,
+                      const struct kvw_item *pulls, size_t count, bool copy,
+                      struct kvw_op **out)
+{
+    char text[ARGUMENTS_TEXT_MAX];
+    enum kv_status status;
+    int result = store_take(kv, kind, out);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    status = arguments_items(*out, pushes, pulls, count, text);
+    if (status == KV_OK && copy && pushes != NULL) {
+        status = arguments_copy(&kv->pool, *out, text);
+    }
+    if (status != KV_OK) {
+        op_drop(&kv->pool, *out);
+        return failure(kv->number, status, "%s", text);
+    }
+    return KVW_OK;
+}
+
+static int transfer(struct kvw *kv, const struct kvw_item *pushes,
+                    const struct kvw_item *pulls, size_t count,
+                    const struct kvw_call *call, struct kvw_op **handle)
+{
+    static const struct kvw_call plain;
+    struct kvw_op *op;
+    int result = store_enter(kv, false);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    if (call == NULL) {
+        call = &plain;
+    }
+    if ((call->flags & ~KVW_COPY) != 0) {
+        return failure(kv->number, KV_EINVAL, "unknown flags 0x%x",
+                       call->flags);
+    }
+    result = take_items(kv, OP_TRANSFER, pushes, pulls, count,
+                        (call->flags & KVW_COPY) != 0, &op);
+    if (result != KVW_OK) {
+        return result;
+    }
+    op->priority = call->priority;
+    op->done = call->done;
+    op->arg = call->arg;
+    if (handle != NULL) {
+        *handle = op;
+    }
+    store_start(kv, op, handle != NULL);
+    return KVW_OK;
+}
+
+static int missing_items(const struct kvw *kv)
+{
+    return failure(kv->number, KV_EINVAL, "items are needed");
+}
+
+int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count)
+{
+    struct kvw_op *op;
+    int result = store_enter(kv, true);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    result = take_items(kv, OP_INIT, items, NULL, count, false, &op);
+    return result == KVW_OK ? store_run(kv, op) : result;
+}
+
+int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,
+             const struct kvw_call *call, struct kvw_op **op)
+{
+    return transfer(kv, items, NULL, count, call, op);
+}
+
+int kvw_pull(struct kvw *kv, const struct kvw_item *items, size_t count,
+             const struct kvw_call *call, struct kvw_op **op)
+{
+    return transfer(kv, NULL, items, count, call, op);
+}
+
+int kvw_pushpull(struct kvw *kv, const struct kvw_item *items,
+                 const struct kvw_item *outs, size_t count,
+                 const struct kvw_call *call, struct kvw_op **op)
+{
+    if (items == NULL) {
+        return missing_items(kv);
+    }
+    return transfer(kv, items, outs == NULL ? items : outs, count, call, op);
+}
+
+int kvw_broadcast(struct kvw *kv, const struct kvw_item *items,
+                  const struct kvw_item *outs, size_t count)
+{
+    struct kvw_op *op = NULL;
+    int result = kvw_init(kv, items, count);
+
+    if (result == KVW_OK) {
+        result = kvw_pull(kv, outs == NULL ? items : outs, count, NULL, &op);
+    }
+    return result == KVW_OK ? kvw_wait(kv, op, KVW_FOREVER) : result;
+}
+
+/* --- Waiting -------------------------------------------------------------- */
+
+int kvw_wait(struct kvw *kv, struct kvw_op *op, int64_t timeout_ms)
+{
+    int result = store_enter(kv, true);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    if (op == NULL) {
+        return failure(kv->number, KV_EINVAL, "an operation is needed");
+    }
+    return store_wait(kv, op, timeout_ms);
+}
+
+void kvw_forget(struct kvw *kv, struct kvw_op *op)
+{
+    if (op != NULL && store_enter(kv, false) == KVW_OK) {
+        op_forget(&kv->pool, op);
+    }
+}
+
+static int wait_all(struct kvw *kv, const struct key_spec *spec,
+                    int64_t timeout_ms)
+{
+    char text[OP_TEXT_MAX] = "";
+    uint64_t number = 0;
+    enum kv_status status =
+        op_wait_all(&kv->pool, spec, timeout_ms, &number, text, sizeof text);
+
+    if (status == KV_ETIMEOUT && number != 0) {
+        return store_late(kv, kv->number, number, timeout_ms);
+    }
+    return status == KV_OK ? KVW_OK : failure(kv->number, status, "%s", text);
+}
+
+int kvw_wait_key(struct kvw *kv, struct kvw_key key, int64_t timeout_ms)
+{
+    char text[ARGUMENTS_TEXT_MAX];
+    struct key_spec spec;
+    enum kv_status status;
+    int result = store_enter(kv, true);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    status = arguments_key(&key, &spec, text);
+    if (status != KV_OK) {
+        return failure(kv->number, status, "%s", text);
+    }
+    return wait_all(kv, &spec, timeout_ms);
+}
+
+int kvw_wait_all(struct kvw *kv, int64_t timeout_ms)
+{
+    int result = store_enter(kv, true);
+
+    return result == KVW_OK ? wait_all(kv, NULL, timeout_ms) : result;
+}
+
+int kvw_barrier(struct kvw *kv, int64_t timeout_ms)
+{
+    struct kvw_op *op, *displaced;
+    int result = store_enter(kv, true);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    op = atomic_exchange(&kv->late_barrier, NULL);
+    if (op == NULL) {
+        result = store_take(kv, OP_BARRIER, &op);
+        if (result != KVW_OK) {
+            return result;
+        }
+        store_start(kv, op, true);
+    }
+    result = store_wait(kv, op, timeout_ms);
+    if (result == KVW_ETIMEOUT) {
+        displaced = atomic_exchange(&kv->late_barrier, op);
+        if (displaced != NULL) {
+            op_forget(&kv->pool, displaced);
+        }
+    }
+    return result;
+}
+
+/* --- Optimizer and compression -------------------------------------------- */
+
+int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params)
+{
+    char text[KV_OPTIM_ERROR_MAX];
+    struct kv_optim_spec spec;
+    struct kvw_op *op;
+    enum kv_status status;
+    int result = store_enter(kv, true);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    if (name == NULL) {
+        return failure(kv->number, KV_EINVAL, "the optimizer needs a name");
+    }
+    status = kv_optim_parse(name, params == NULL ? "" : params, &spec, text,
+                            sizeof text);
+    if (status != KV_OK) {
+        return failure(kv->number, status, "%s", text);
+    }
+    result = store_take(kv, OP_OPTIMIZER, &op);
+    if (result != KVW_OK) {
+        return result;
+    }
+    op->optimizer = spec;
+    return store_run(kv, op);
+}
+
+int kvw_set_hyper(struct kvw *kv, const char *param, double value)
+{
+    struct kvw_op *op;
+    int result = store_enter(kv, true);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    if (param == NULL || param[0] == '\0' || strlen(param) > KV_NAME_MAX) {
+        return failure(kv->number, KV_EINVAL,
+                       "a parameter's name has 1 to %d bytes", KV_NAME_MAX);
+    }
+    if (!isfinite(value)) {
+        return failure(kv->number, KV_EINVAL, "%s: %f is not a finite number",
+                       param, value);
+    }
+    result = store_take(kv, OP_HYPER, &op);
+    if (result != KVW_OK) {
+        return result;
+    }
+    snprintf(op->param, sizeof op->param, "%s", param);
+    op->value = value;
+    return store_run(kv, op);
+}
+
+static int find_codec(const struct kvw *kv, const char *params,
+                      const struct kv_codec **out)
+{
+    struct settings_error wrong;
+    struct settings_pairs pairs;
+    char names[128];
+
+    if (settings_pairs(params, &pairs, &wrong) != KV_OK) {
+        return failure(kv->number, KV_EINVAL, "compression: %s", wrong.text);
+    }
+    if (pairs.count != 1 || strcmp(pairs.pair[0].name, "type") != 0) {
+        return failure(kv->number, KV_EINVAL,
+                       "compression '%.64s' is not of the form type=NAME",
+                       params);
+    }
+    *out = kv_codec_find(pairs.pair[0].value);
+    if (*out == NULL) {
+        kv_codec_names(names, sizeof names);
+        return failure(kv->number, KV_EINVAL,
+                       "unknown compression type '%s'; known: %s",
+                       pairs.pair[0].value, names);
+    }
+    return KVW_OK;
+}
+
+int kvw_set_gradient_compression(struct kvw *kv, const char *params)
+{
+    const struct kv_codec *codec = NULL;
+    struct kvw_op *op;
+    int result = store_enter(kv, true);
+
+    if (result == KVW_OK) {
+        result = find_codec(kv, params == NULL ? "" : params, &codec);
+    }
+    if (result == KVW_OK) {
+        result = store_take(kv, OP_CODEC, &op);
+    }
+    if (result != KVW_OK) {
+        return result;
+    }
+    op->codec = codec;
+    return store_run(kv, op);
+}
+
+/* --- Figures -------------------------------------------------------------- */
+
+int kvw_get_stats(struct kvw *kv, struct kvw_stats *stats, size_t size)
+{
+    struct kvw_stats all;
+    struct kvw_op *op;
+    int result = store_enter(kv, true);
+
+    if (result == KVW_OK) {
+        result = store_take(kv, OP_STATS, &op);
+    }
+    if (result != KVW_OK) {
+        return result;
+    }
+    op->stats = &all;
+    result = store_run(kv, op);
+    if (result == KVW_OK) {
+        memcpy(stats, &all, size < sizeof all ? size : sizeof all);
+    }
+    return result;
+}

@@ -1,0 +1,298 @@
+/**
+ * kvworker - the library by which a training process uses kvstored.
+ *
+ * A job has `num_workers` processes, each with a rank. Their parameters live
+ * on kvstored servers under keys. A worker pushes gradients and pulls values;
+ * the servers sum what the workers push and, when an optimizer is set, apply
+ * it to the stored value.
+ *
+ *     struct kvw *kv;
+ *     if (kvw_open(&kv, "dist_sync", NULL) != KVW_OK) {
+ *         fprintf(stderr, "%s\n", kvw_error(NULL));
+ *         return 1;
+ *     }
+ *     struct kvw_tensor w = kvw_f32(weights, count);
+ *     struct kvw_tensor g = kvw_f32(gradient, count);
+ *     kvw_init(kv, &(struct kvw_item){kvw_int(0), &w, 1}, 1);
+ *     kvw_set_optimizer(kv, "sgd", "learning_rate=0.1,momentum=0.9");
+ *     for (...) {
+ *         compute(gradient, weights);
+ *         kvw_push(kv, &(struct kvw_item){kvw_int(0), &g, 1}, 1, NULL, NULL);
+ *         kvw_pull(kv, &(struct kvw_item){kvw_int(0), &w, 1}, 1, NULL, NULL);
+ *         kvw_wait_all(kv, KVW_FOREVER);
+ *     }
+ *     kvw_close(kv);
+ *
+ * Link with `pkg-config --cflags --libs kvworker`.
+ *
+ * Words. *Keeps*: the caller leaves the memory alone until the operation is
+ * done. *Borrows*: only during the call. An operation is done when kvw_wait()
+ * or its like says so, or its callback runs.
+ *
+ * Errors. Every function returns KVW_OK (0) or a negative enum kvw_status, and
+ * kvw_error() then has a sentence that names key, rank, server and values. A
+ * call that fails has changed nothing. The library never exits, aborts on bad
+ * input, or installs signal handlers.
+ *
+ * Faults. A server that is gone is reconnected to for ever, with a line on
+ * stderr every few seconds that names it; what it had not acknowledged is sent
+ * again, and applied exactly once. Whoever wants a deadline passes one to the
+ * kvw_wait functions.
+ *
+ * Threads. Every function may be called from any thread. Operations on one key
+ * by one thread take effect in call order; operations on different keys in
+ * order of priority. After fork() the child may not use the store: its calls
+ * return KVW_EINVAL.
+ */
+#ifndef KVWORKER_H
+#define KVWORKER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#pragma GCC visibility push(default)
+
+#define KVW_API_VERSION 1
+
+/* Values are stable; new ones may be added. kvw_strstatus() has the texts. */
+enum kvw_status {
+    KVW_OK = 0,
+    KVW_ENOMEM = -1,
+    KVW_EINVAL = -2,
+    KVW_EPROTO = -3,
+    KVW_ETOOBIG = -4,
+    KVW_ECONN = -5,
+    KVW_ETIMEOUT = -6, /* Deadline passed; the operation goes on. */
+    KVW_ECANCELED = -7,
+    KVW_ENOTFOUND = -8,
+    KVW_EDEVICE = -9,
+    KVW_EEXIST = -10,
+    KVW_EMISMATCH = -11, /* Differs from what another rank registered. */
+    KVW_EAUTH = -12,
+    KVW_ESTALE = -13,
+    KVW_ENOSPC = -14,
+    KVW_EAGAIN = -15,
+    KVW_EDATALOSS = -16,
+    KVW_ENOTSUP = -17,
+    KVW_EBUSY = -18
+};
+
+/* A short text for a status; never NULL. */
+const char *kvw_strstatus(int status);
+
+/* The sentence that belongs to the last error of the calling thread on this
+ * store, or, with NULL, to its last failed kvw_open(); "" if there was none.
+ * Valid until the thread's next call into the library. */
+struct kvw;
+const char *kvw_error(const struct kvw *kv);
+
+/* --- Store --------------------------------------------------------------- */
+
+/* Open a store and join the job. Blocks until all servers are there and the
+ * root has given the rank, at most `timeout` (an option, default 60 s:
+ * KVW_ETIMEOUT).
+ *
+ * kind: "dist_sync" (a round of a key ends when every worker has pushed it;
+ * same bits every time), "dist_async" (every push is applied at once). Others
+ * are refused: unknown ones with the list of those known.
+ *
+ * options: "name=value,..." or NULL; borrowed. Each may also come from the
+ * environment (kvlaunch sets what is needed); options win.
+ *
+ *   option      environment      meaning
+ *   root        KV_ROOT          host:port of server 0 (127.0.0.1:9091);
+ *                                also DMLC_PS_ROOT_URI + DMLC_PS_ROOT_PORT
+ *   rank        KV_RANK          this worker's rank (given by the root); also
+ *                                DMLC_WORKER_ID, DMLC_RANK
+ *   workers     KV_WORKERS       checked against the servers' number; also
+ *                                DMLC_NUM_WORKER
+ *   job         KV_JOB           32 hex digits (all zero)
+ *   key_file    KV_KEY_FILE      file of 32 bytes that proves membership
+ *   incarnation KV_INCARNATION   the n-th life of this rank (from the clock)
+ *   timeout     KV_TIMEOUT       seconds to wait for the job to assemble
+ *   compression KV_COMPRESSION   as kvw_set_gradient_compression()
+ *   log         KV_LOG           error, warn, info, debug (warn) on stderr
+ *
+ * Errors: KVW_EINVAL bad kind or option, KVW_EAUTH wrong key, KVW_ESTALE other
+ * job or a newer life of this rank exists, KVW_EMISMATCH another kind or
+ * number of workers than the job's, KVW_ETIMEOUT, KVW_ENOMEM. */
+int kvw_open(struct kvw **kv, const char *kind, const char *options);
+
+/* Wait until what was pushed is committed (at most 10 s), tell the root that
+ * this worker is done, and free everything. Takes kv; NULL is allowed. No other
+ * thread may be in a call on this store. */
+void kvw_close(struct kvw *kv);
+
+/* The kind as given to kvw_open(); owned by the store. */
+const char *kvw_type(const struct kvw *kv);
+int kvw_rank(const struct kvw *kv);
+int kvw_num_workers(const struct kvw *kv);
+int kvw_num_servers(const struct kvw *kv);
+
+/* --- Keys and tensors ---------------------------------------------------- */
+
+/* A key is a string (1 to 255 bytes, no control characters) or an int64.
+ * "7" and 7 are different keys. */
+struct kvw_key {
+    const char *name; /* NULL: the key is `number`. Borrowed. */
+    int64_t number;
+};
+
+static inline struct kvw_key kvw_int(int64_t number)
+{
+    struct kvw_key key = {NULL, number};
+    return key;
+}
+
+static inline struct kvw_key kvw_str(const char *name)
+{
+    struct kvw_key key = {name, 0};
+    return key;
+}
+
+enum kvw_dtype { KVW_F32 = 0, KVW_F16 = 2, KVW_BF16 = 12 };
+
+#define KVW_DIMS_MAX 8
+
+/* Dense, contiguous, in host memory, aligned to its element. */
+struct kvw_tensor {
+    void *data;
+    enum kvw_dtype dtype;
+    uint32_t dims;                /* 1 to KVW_DIMS_MAX */
+    uint64_t shape[KVW_DIMS_MAX]; /* Elements; the product is at least 1. */
+};
+
+static inline struct kvw_tensor kvw_f32(float *data, uint64_t count)
+{
+    struct kvw_tensor t = {data, KVW_F32, 1, {count}};
+    return t;
+}
+
+/* One key and its tensor, or its tensors, one a device. */
+struct kvw_item {
+    struct kvw_key key;
+    const struct kvw_tensor *tensors; /* Borrowed; their data is kept. */
+    uint32_t tensor_count;            /* At least 1. */
+};
+
+/* --- Operations ---------------------------------------------------------- */
+
+#define KVW_FOREVER (-1)
+
+struct kvw_op;
+
+/* Runs once, on the library's thread, when the operation is done; `error` is
+ * "" or the sentence, borrowed. It may start operations, and must not block or
+ * call anything that waits (KVW_EBUSY). */
+typedef void (*kvw_done_fn)(void *arg, int status, const char *error);
+
+#define KVW_COPY 1u /* Copy the tensors of a push; they are free at return. */
+
+/* How to run an operation; NULL stands for all zero. */
+struct kvw_call {
+    int priority; /* Higher first, slice by slice; MXNet users pass -index. */
+    uint32_t flags;
+    kvw_done_fn done;
+    void *arg;
+};
+
+/* Register keys and give them their first values. Every worker calls it for
+ * every key it uses, in any order; rank 0's values are stored, others' only
+ * checked for dtype and shape. Returns when the keys can be pushed and pulled.
+ * A key that the job already has (this worker was restarted) keeps its value.
+ * Errors: KVW_EEXIST this process has registered the key before, KVW_EMISMATCH
+ * dtype or shape differ from rank 0's (both are named), KVW_ENOSPC. */
+int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
+
+/* Add this worker's gradients: each item's tensors are summed, left to right,
+ * and sent; the operation is done when the servers have committed them. A key
+ * may stand in a call once.
+ *
+ * dist_sync: once every worker has pushed the key, the sum over the ranks, in
+ * rank order, goes to the optimizer, or without one becomes the value. A second
+ * push of a key before that belongs to the next round.
+ * dist_async: applied at once; needs an optimizer.
+ *
+ * Keeps the tensors' data until done (unless KVW_COPY). The arrays of items and
+ * tensors are borrowed. `op`, when not NULL, gets a handle for kvw_wait().
+ * Errors at once: KVW_EINVAL, KVW_ENOMEM, KVW_EBUSY (too many operations in
+ * flight, from a callback only; otherwise the call blocks for room). Errors
+ * when waiting: KVW_ENOTFOUND key not registered, KVW_EMISMATCH dtype or shape
+ * differ, and what the server says. */
+int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,
+             const struct kvw_call *call, struct kvw_op **op);
+
+/* Fetch values into each item's tensors (all get the same). Sees this worker's
+ * own earlier pushes of that key: under dist_sync the value after the round of
+ * the last one, the same on every worker. Keeps the tensors' data. */
+int kvw_pull(struct kvw *kv, const struct kvw_item *items, size_t count,
+             const struct kvw_call *call, struct kvw_op **op);
+
+/* kvw_push(items) then kvw_pull(outs) as one operation; `outs` NULL: into the
+ * tensors of items. outs[i] belongs to items[i] and names the same key. */
+int kvw_pushpull(struct kvw *kv, const struct kvw_item *items,
+                 const struct kvw_item *outs, size_t count,
+                 const struct kvw_call *call, struct kvw_op **op);
+
+/* kvw_init(items), then wait for kvw_pull(outs); `outs` NULL: into items. */
+int kvw_broadcast(struct kvw *kv, const struct kvw_item *items,
+                  const struct kvw_item *outs, size_t count);
+
+/* Wait for one operation. The handle is gone afterwards, except after
+ * KVW_ETIMEOUT: then the operation goes on and may be waited for again.
+ * timeout_ms: KVW_FOREVER or how long. */
+int kvw_wait(struct kvw *kv, struct kvw_op *op, int64_t timeout_ms);
+
+/* Give the handle back without waiting; the operation goes on. */
+void kvw_forget(struct kvw *kv, struct kvw_op *op);
+
+/* Wait for everything that was started before on this key, or at all. Returns
+ * the first error among operations without handle and callback since the last
+ * kvw_wait_all(). */
+int kvw_wait_key(struct kvw *kv, struct kvw_key key, int64_t timeout_ms);
+int kvw_wait_all(struct kvw *kv, int64_t timeout_ms);
+
+/* Returns when all workers have called it. */
+int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
+
+/* --- Optimizer and compression ------------------------------------------- */
+
+/* What the servers do with a sum. name and params as in mx.optimizer, e.g.
+ * "sgd", "learning_rate=0.1,momentum=0.9,wd=1e-4" ("lr" for short). Waits for
+ * this worker's earlier pushes, then for the servers: in force from the next
+ * round on. One worker is enough; the same from several changes nothing. A
+ * different one starts with fresh state.
+ * Errors: KVW_EINVAL names what is unknown or out of range, and what is known.
+ */
+int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params);
+
+/* Change one parameter of the optimizer, e.g. "lr", keeping all its state. Same
+ * timing as kvw_set_optimizer(). */
+int kvw_set_hyper(struct kvw *kv, const char *param, double value);
+
+/* "type=none" or "type=fp16": how this worker's pushes of f32 travel. fp16
+ * rounds to nearest even; sums stay in f32. */
+int kvw_set_gradient_compression(struct kvw *kv, const char *params);
+
+/* --- Figures -------------------------------------------------------------- */
+
+struct kvw_stats {
+    uint64_t bytes_sent, bytes_received; /* On the wire, all links. */
+    uint64_t pushes, pulls;              /* Slices done. */
+    uint64_t reconnects, resent;         /* Links; slices and requests. */
+};
+
+/* `size` is sizeof(struct kvw_stats). */
+int kvw_get_stats(struct kvw *kv, struct kvw_stats *stats, size_t size);
+
+#pragma GCC visibility pop
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,171 @@
+/**
+ * op - one call in flight, and how callers wait for it.
+ *
+ *   FREE -> MADE -> RUNNING -> DONE -> FREE
+ *            |                  ^ only while the caller has a handle
+ *            +------------------------> FREE   (refused before it started)
+ *
+ * A caller takes an op from the pool, fills it in, starts it and mails it to
+ * the lane, which alone writes it from then on, until op_finish(). Ops and what
+ * they have allocated are used again, so the steady state allocates nothing.
+ *
+ * Thread:  any; the pool's lock is inside. Fields belong to the caller while
+ *          MADE, to the lane while RUNNING.
+ * Memory:  ops belong to the pool. Arrays inside an op grow and stay with it;
+ *          copied tensors come from a buffer pool that all ops share.
+ * Result:  an op is finished exactly once, and a callback runs before anyone
+ *          who waits for the op is told.
+ */
+#ifndef KV_WORKER_OP_H
+#define KV_WORKER_OP_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/bufpool.h"
+#include "common/base/fsm.h"
+#include "common/base/list.h"
+#include "common/base/mailbox.h"
+#include "common/base/status.h"
+#include "common/optim/optim.h"
+#include "proto/limits.h"
+#include "worker/keys.h"
+#include "worker/kvworker.h"
+
+#define OP_IN_FLIGHT_MAX 4096
+#define OP_TEXT_MAX 1024
+
+enum op_kind {
+    OP_OPEN,
+    OP_INIT,
+    OP_TRANSFER, /* push, pull, pushpull */
+    OP_BARRIER,
+    OP_OPTIMIZER,
+    OP_HYPER,
+    /* Between the library and its lane; nobody waits for them in wait_all. */
+    OP_CODEC,
+    OP_STATS,
+    OP_DESCRIBE,
+    OP_LEAVE
+};
+
+/* One key of a call and its tensors. */
+struct op_item {
+    struct key_spec spec; /* Its name is in the op's names. */
+    void **data;          /* data_count base addresses, in the op's data. */
+    uint32_t data_count;
+    struct key *key; /* Once the lane has looked it up. */
+};
+
+struct op_pool;
+
+struct kvw_op {
+    struct mail mail;          /* On its way to the lane. */
+    struct list_link by_age;   /* In pool->running. */
+    struct list_link on_lane;  /* In a list of the engine. */
+    struct kvw_op *next_idle;  /* In pool->idle. */
+    struct kvw_op *next_owned; /* In pool->owned. */
+    enum op_kind kind;
+    uint64_t number; /* Grows from op to op. */
+
+    /* What to do. */
+    int priority;
+    kvw_done_fn done; /* May be NULL. */
+    void *arg;
+    struct op_item *pushes, *pulls; /* NULL, or item_count each. */
+    size_t item_count;
+    struct kv_optim_spec optimizer;
+    char param[KV_NAME_MAX + 1];
+    double value;
+    const struct kv_codec *codec;
+    struct kvw_stats *stats; /* Kept until done. */
+    uint64_t about;          /* OP_DESCRIBE: the number of an op. */
+
+    /* The lane's. */
+    size_t left; /* Pieces not done. */
+    struct list pieces;
+    enum kv_status status;
+    char text[OP_TEXT_MAX];
+
+    /* The pool's, under its lock. */
+    struct fsm fsm;
+    bool handle; /* The caller may still ask. */
+    struct buffer *copy;
+    /* Arrays that grow. */
+    struct op_item *items;
+    void **data;
+    char *names;
+    size_t items_capacity, data_capacity, names_capacity; /* Bytes. */
+};
+
+struct op_pool {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    /* Under the lock. */
+    struct list running; /* Oldest first. */
+    unsigned in_flight;  /* Taken and not finished. */
+    unsigned in_flight_max;
+    unsigned waiting; /* Threads that `changed` may wake. */
+    uint64_t next_number;
+    struct kvw_op *idle;
+    struct kvw_op *owned; /* All there are. */
+    struct bufpool copies;
+    enum kv_status error; /* Of the first that nobody was told of. */
+    char error_text[OP_TEXT_MAX];
+};
+
+void op_pool_init(struct op_pool *p, unsigned in_flight_max);
+void op_pool_fini(struct op_pool *p); /* Nothing is running. */
+
+/* --- Callers -------------------------------------------------------------- */
+
+/* With `block`, waits for room; else KV_EBUSY when there is none. KV_ENOMEM. */
+KV_MUST_CHECK enum kv_status op_take(struct op_pool *p, enum op_kind kind,
+                                     bool block, struct kvw_op **out);
+
+/* Room for items, tensors and bytes of names; contents undefined. */
+KV_MUST_CHECK enum kv_status op_reserve(struct kvw_op *op, size_t items,
+                                        size_t tensors, size_t name_bytes);
+
+/* Room for copies of tensors, until the op is done; NULL: out of memory. */
+void *op_copy_room(struct op_pool *p, struct kvw_op *op, size_t size);
+
+/* It was never started. */
+void op_drop(struct op_pool *p, struct kvw_op *op);
+
+/* From here on it is running; mail it. With `handle` it stays after it is done
+ * until op_wait() or op_forget(). */
+void op_start(struct op_pool *p, struct kvw_op *op, bool handle);
+
+/* KV_ETIMEOUT: it goes on, and the handle stays. Otherwise its own status and
+ * sentence; the handle is gone. timeout_ms below 0: for ever. */
+KV_MUST_CHECK enum kv_status op_wait(struct op_pool *p, struct kvw_op *op,
+                                     int64_t timeout_ms, char *text,
+                                     size_t text_size);
+void op_forget(struct op_pool *p, struct kvw_op *op);
+
+/* Wait for all that run now, or for those of them that name the key (`spec` not
+ * NULL). KV_ETIMEOUT with the number of one that still runs; otherwise
+ * *running is 0, and the status is the first error that nobody was told of.
+ * op_wait_all() with spec NULL forgets it. */
+KV_MUST_CHECK enum kv_status op_wait_all(struct op_pool *p,
+                                         const struct key_spec *spec,
+                                         int64_t timeout_ms, uint64_t *running,
+                                         char *text, size_t text_size);
+
+/* The same for pushes and pulls, whatever becomes of them: 0, or the number of
+ * one that still runs. */
+uint64_t op_wait_transfers(struct op_pool *p, int64_t timeout_ms);
+
+/* --- The lane ------------------------------------------------------------- */
+
+/* First error wins. */
+__attribute__((format(printf, 3, 4))) void
+op_fail(struct kvw_op *op, enum kv_status status, const char *fmt, ...);
+
+/* Run the callback, then wake who waits. The op may be gone after this. */
+void op_finish(struct op_pool *p, struct kvw_op *op);
+
+#endif
