@@ -1,0 +1,398 @@
+/* kvbench - how fast a job on this machine is, against what the machine can
+ * do: each measurement is followed by its yardstick, medians are compared. */
+#include <getopt.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/bench/bench.h"
+
+static unsigned repeats = 7;
+static const char *commit = "unknown";
+
+static const size_t KIB = 1024, MIB = 1024 * 1024;
+
+/* --- Output --------------------------------------------------------------- */
+
+static void print_head(void)
+{
+    printf("%-22s %9s %9s %9s %7s %12s\n", "case", "seconds", "GB/s",
+           "raw GB/s", "ratio", "server MiB");
+}
+
+static void print_rates(const struct bench_case *b, double seconds,
+                        double raw_seconds, size_t memory)
+{
+    double bytes = 2.0 * (double)b->model_bytes * b->rounds;
+    double rate = bytes * b->workers / seconds * 1e-9;
+    double raw = bytes / raw_seconds * 1e-9;
+
+    printf("%-22s %9.4f %9.3f %9.3f %7.3f %12.1f\n", b->name, seconds, rate,
+           raw, rate / raw, (double)memory / (double)MIB);
+    printf("{\"case\":\"%s\",\"commit\":\"%s\",\"servers\":%u,\"shards\":%u,"
+           "\"workers\":%u,\"key_bytes\":%zu,\"model_bytes\":%zu,"
+           "\"rounds\":%u,\"codec\":\"%s\",\"policy\":\"%s\","
+           "\"optimizer\":\"%s\",\"volatile\":%s,\"repeats\":%u,"
+           "\"seconds\":%.6f,\"gbytes_per_s\":%.4f,"
+           "\"raw_gbytes_per_s\":%.4f,\"ratio\":%.4f,"
+           "\"server_bytes\":%zu}\n",
+           b->name, commit, b->servers, b->shards, b->workers, b->key_bytes,
+           b->model_bytes, b->rounds, b->codec, b->policy, b->optimizer,
+           b->in_memory ? "true" : "false", repeats, seconds, rate, raw,
+           rate / raw, memory);
+    fflush(stdout);
+}
+
+static void print_pair(const char *name, const char *unit, double value,
+                       double yardstick)
+{
+    printf("%-22s %9.2f %s against %.2f: ratio %.3f\n", name, value, unit,
+           yardstick, value / yardstick);
+    printf("{\"case\":\"%s\",\"commit\":\"%s\",\"unit\":\"%s\","
+           "\"repeats\":%u,\"value\":%.4f,\"yardstick\":%.4f,"
+           "\"ratio\":%.4f}\n",
+           name, commit, unit, repeats, value, yardstick, value / yardstick);
+    fflush(stdout);
+}
+
+/* --- Cases ---------------------------------------------------------------- */
+
+/* The faster of the two ways to use plain sockets is the yardstick. */
+static double raw_seconds(double *sequential, double *duplex)
+{
+    double s = bench_median(sequential, repeats);
+    double d = bench_median(duplex, repeats);
+
+    return s < d ? s : d;
+}
+
+static void run_transfer(const struct bench_case *b)
+{
+    double kv[BENCH_REPEATS_MAX], raw[BENCH_REPEATS_MAX],
+        duplex[BENCH_REPEATS_MAX];
+    struct bench_cluster cluster;
+    struct bench_workers workers;
+    struct bench_raw yardstick;
+    size_t memory;
+
+    bench_raw_start(&yardstick, b->model_bytes);
+    bench_cluster_start(&cluster, b);
+    bench_workers_start(&workers, &cluster);
+    bench_workers_rounds(&workers, 2);
+    bench_raw_rounds(&yardstick, 2, false);
+    for (unsigned i = 0; i < repeats; i++) {
+        kv[i] = bench_workers_rounds(&workers, b->rounds);
+        raw[i] = bench_raw_rounds(&yardstick, b->rounds, false);
+        duplex[i] = bench_raw_rounds(&yardstick, b->rounds, true);
+    }
+    memory = bench_cluster_memory(&cluster);
+    bench_workers_stop(&workers);
+    bench_cluster_stop(&cluster);
+    bench_raw_stop(&yardstick);
+    print_rates(b, bench_median(kv, repeats), raw_seconds(raw, duplex), memory);
+}
+
+static void run_ping(const struct bench_case *base)
+{
+    enum { COUNT = 2000 };
+    struct bench_case b = *base;
+    double callback[BENCH_REPEATS_MAX], waiting[BENCH_REPEATS_MAX],
+        echo[BENCH_REPEATS_MAX], echo_again[BENCH_REPEATS_MAX];
+    struct bench_cluster cluster;
+    struct bench_workers workers;
+    struct bench_echo yardstick;
+
+    b.key_bytes = b.model_bytes = 4;
+    b.workers = 1;
+    bench_echo_start(&yardstick);
+    bench_cluster_start(&cluster, &b);
+    bench_workers_start(&workers, &cluster);
+    bench_workers_ping(&workers, COUNT, false);
+    for (unsigned i = 0; i < repeats; i++) {
+        callback[i] = bench_workers_ping(&workers, COUNT, false);
+        echo[i] = bench_echo_ping(&yardstick, COUNT);
+        waiting[i] = bench_workers_ping(&workers, COUNT, true);
+    }
+    bench_workers_stop(&workers);
+    bench_cluster_stop(&cluster);
+    bench_echo_stop(&yardstick);
+    memcpy(echo_again, echo, sizeof echo);
+    print_pair("ping-callback", "us", bench_median(callback, repeats),
+               bench_median(echo, repeats));
+    print_pair("ping-wait", "us", bench_median(waiting, repeats),
+               bench_median(echo_again, repeats));
+}
+
+/* Two servers side by side, one with its state in a file and one without. */
+static void run_arena(const struct bench_case *base)
+{
+    struct bench_case file = *base, memory = *base;
+    double in_file[BENCH_REPEATS_MAX], in_memory[BENCH_REPEATS_MAX];
+    struct bench_cluster clusters[2];
+    struct bench_workers workers[2];
+
+    file.in_memory = false;
+    memory.in_memory = true;
+    bench_cluster_start(&clusters[0], &file);
+    bench_cluster_start(&clusters[1], &memory);
+    bench_workers_start(&workers[0], &clusters[0]);
+    bench_workers_start(&workers[1], &clusters[1]);
+    bench_workers_rounds(&workers[0], 2);
+    bench_workers_rounds(&workers[1], 2);
+    for (unsigned i = 0; i < repeats; i++) {
+        in_file[i] = bench_workers_rounds(&workers[0], base->rounds);
+        in_memory[i] = bench_workers_rounds(&workers[1], base->rounds);
+    }
+    for (int i = 0; i < 2; i++) {
+        bench_workers_stop(&workers[i]);
+        bench_cluster_stop(&clusters[i]);
+    }
+    print_pair("arena-against-volatile", "s", bench_median(in_file, repeats),
+               bench_median(in_memory, repeats));
+}
+
+static void nap(long us)
+{
+    nanosleep(&(struct timespec){0, us * 1000}, NULL);
+}
+
+/* From the kill to the first push acknowledged by the restarted server. */
+static void run_kill(const struct bench_case *b)
+{
+    double lost[BENCH_REPEATS_MAX], worst = 0;
+    struct bench_cluster cluster;
+    struct bench_workers workers;
+
+    bench_cluster_start(&cluster, b);
+    bench_workers_start(&workers, &cluster);
+    bench_workers_run(&workers);
+    for (unsigned i = 0; i < repeats; i++) {
+        uint64_t killed, start = bench_now_ns();
+        _Atomic uint64_t *last = &workers.shared->last_push_ns;
+
+        while (atomic_load(last) < start) {
+            nap(1000); /* It runs again: now it may be killed again. */
+        }
+        killed = bench_cluster_kill(&cluster, 0);
+        while (atomic_load(last) < killed + 1000000) {
+            nap(100);
+        }
+        lost[i] = (double)(atomic_load(last) - killed) * 1e-6;
+        worst = lost[i] > worst ? lost[i] : worst;
+    }
+    bench_workers_halt(&workers);
+    bench_workers_stop(&workers);
+    bench_cluster_stop(&cluster);
+    print_pair("kill-to-first-push", "ms", bench_median(lost, repeats), 250);
+    print_pair("kill-worst", "ms", worst, 250);
+}
+
+static void run_suite(const struct bench_case *base)
+{
+    static const struct {
+        const char *name;
+        unsigned workers;
+        size_t key_bytes;
+        unsigned rounds;
+    } cases[] = {
+        {"dense-4MiB-1-worker", 1, 4 << 20, 20},
+        {"dense-4MiB-2-workers", 2, 4 << 20, 10},
+        {"one-64MiB-key", 1, 64 << 20, 20},
+        {"keys-64KiB", 1, 64 << 10, 20},
+        {"keys-4KiB", 1, 4 << 10, 10},
+        {"keys-1KiB", 1, 1 << 10, 10},
+    };
+
+    print_head();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench_case b = *base;
+
+        b.name = cases[i].name;
+        b.workers = cases[i].workers;
+        b.key_bytes = cases[i].key_bytes;
+        b.rounds = cases[i].rounds;
+        run_transfer(&b);
+    }
+    run_ping(base);
+    run_arena(base);
+    run_kill(base);
+}
+
+/* --- Command line --------------------------------------------------------- */
+
+static const char usage[] =
+    "usage: kvbench [--suite] [options]\n"
+    "  --suite             all cases of tests/bench/RESULTS.md (default when\n"
+    "                      nothing else is given); else one transfer case\n"
+    "  --case NAME         transfer, ping, arena or kill (transfer)\n"
+    "  --servers N         kvstored processes (1)\n"
+    "  --shards N          threads of each (2)\n"
+    "  --workers N         processes (1)\n"
+    "  --key-bytes SIZE    of each key, K, M, G allowed (4M)\n"
+    "  --model-bytes SIZE  of all keys (64M)\n"
+    "  --rounds N          of push and pull a measurement (20)\n"
+    "  --codec NAME        none, fp16 (none)\n"
+    "  --policy NAME       sync, async (sync)\n"
+    "  --optimizer NAME    none, sgd, adam (sgd)\n"
+    "  --volatile          no arena file\n"
+    "  --repeats N         measurements; medians are printed (7, at least 5)\n"
+    "  --commit NAME       written into the JSON lines\n";
+
+static size_t parse_size(const char *text)
+{
+    char *end;
+    double value = strtod(text, &end);
+    size_t unit = *end == 'K'   ? KIB
+                  : *end == 'M' ? MIB
+                  : *end == 'G' ? KIB * MIB
+                                : 1;
+
+    if (value <= 0 || (*end != '\0' && end[1] != '\0') ||
+        (*end != '\0' && unit == 1)) {
+        fprintf(stderr, "kvbench: '%s' is no size such as 4096, 64K, 4M\n",
+                text);
+        exit(2);
+    }
+    return (size_t)(value * (double)unit);
+}
+
+static unsigned parse_count(const char *text, unsigned max)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (*end != '\0' || value < 1 || value > max) {
+        fprintf(stderr, "kvbench: '%s' is no number from 1 to %u\n", text, max);
+        exit(2);
+    }
+    return (unsigned)value;
+}
+
+enum {
+    SUITE = 256,
+    CASE,
+    SERVERS,
+    SHARDS,
+    WORKERS,
+    KEY,
+    MODEL,
+    ROUNDS,
+    CODEC,
+    POLICY,
+    OPTIMIZER,
+    VOLATILE,
+    REPEATS,
+    COMMIT,
+    HELP
+};
+
+static const struct option options[] = {
+    {"suite", 0, NULL, SUITE},         {"case", 1, NULL, CASE},
+    {"servers", 1, NULL, SERVERS},     {"shards", 1, NULL, SHARDS},
+    {"workers", 1, NULL, WORKERS},     {"key-bytes", 1, NULL, KEY},
+    {"model-bytes", 1, NULL, MODEL},   {"rounds", 1, NULL, ROUNDS},
+    {"codec", 1, NULL, CODEC},         {"policy", 1, NULL, POLICY},
+    {"optimizer", 1, NULL, OPTIMIZER}, {"volatile", 0, NULL, VOLATILE},
+    {"repeats", 1, NULL, REPEATS},     {"commit", 1, NULL, COMMIT},
+    {"help", 0, NULL, HELP},           {NULL, 0, NULL, 0},
+};
+
+/* What to run: "suite" or a case. */
+static const char *parse(int argc, char **argv, struct bench_case *b)
+{
+    const char *what = argc == 1 ? "suite" : "transfer";
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (c) {
+        case SUITE:
+            what = "suite";
+            break;
+        case CASE:
+            what = optarg;
+            break;
+        case SERVERS:
+            b->servers = parse_count(optarg, BENCH_SERVERS_MAX);
+            break;
+        case SHARDS:
+            b->shards = parse_count(optarg, 64);
+            break;
+        case WORKERS:
+            b->workers = parse_count(optarg, BENCH_WORKERS_MAX);
+            break;
+        case KEY:
+            b->key_bytes = parse_size(optarg);
+            break;
+        case MODEL:
+            b->model_bytes = parse_size(optarg);
+            break;
+        case ROUNDS:
+            b->rounds = parse_count(optarg, 100000);
+            break;
+        case CODEC:
+            b->codec = optarg;
+            break;
+        case POLICY:
+            b->policy = optarg;
+            break;
+        case OPTIMIZER:
+            b->optimizer = optarg;
+            break;
+        case VOLATILE:
+            b->in_memory = true;
+            break;
+        case REPEATS:
+            repeats = parse_count(optarg, BENCH_REPEATS_MAX);
+            break;
+        case COMMIT:
+            commit = optarg;
+            break;
+        case HELP:
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+    return what;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench_case b = {.name = "transfer",
+                           .servers = 1,
+                           .shards = 2,
+                           .workers = 1,
+                           .key_bytes = 4 * 1024 * 1024,
+                           .model_bytes = 64 * 1024 * 1024,
+                           .rounds = 20,
+                           .codec = "none",
+                           .policy = "sync",
+                           .optimizer = "sgd"};
+    const char *what = parse(argc, argv, &b);
+
+    if (b.key_bytes % sizeof(float) != 0 || b.model_bytes < b.key_bytes) {
+        fprintf(stderr, "kvbench: a key is a multiple of 4 bytes and no larger "
+                        "than the model\n");
+        return 2;
+    }
+    b.model_bytes -= b.model_bytes % b.key_bytes;
+    if (strcmp(what, "suite") == 0) {
+        run_suite(&b);
+    } else if (strcmp(what, "transfer") == 0) {
+        print_head();
+        run_transfer(&b);
+    } else if (strcmp(what, "ping") == 0) {
+        run_ping(&b);
+    } else if (strcmp(what, "arena") == 0) {
+        run_arena(&b);
+    } else if (strcmp(what, "kill") == 0) {
+        run_kill(&b);
+    } else {
+        fputs(usage, stderr);
+        return 2;
+    }
+    return 0;
+}

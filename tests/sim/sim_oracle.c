@@ -1,0 +1,235 @@
+#include "tests/sim/sim_oracle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/compute/sum.h"
+
+#define ELEMENT_MAX 4 /* Bytes. */
+
+static void *allocate(size_t size)
+{
+    void *p = calloc(1, size);
+
+    KV_CHECK(p != NULL);
+    return p;
+}
+
+/* --- One round ------------------------------------------------------------ */
+
+/* What arrives of a rank's push once it is decoded again. */
+static void contribution(const struct plan *p, uint32_t rank, uint32_t slice,
+                         uint32_t round, const void *base, void *out)
+{
+    static unsigned char tensors[PLAN_INPUTS_MAX][PLAN_COUNT_MAX * ELEMENT_MAX];
+    static unsigned char summed[PLAN_COUNT_MAX * ELEMENT_MAX];
+    static unsigned char encoded[PLAN_COUNT_MAX * ELEMENT_MAX];
+    const struct plan_slice *s = &p->slice[slice];
+    const struct kv_codec *codec = p->codec[rank];
+    const void *inputs[PLAN_INPUTS_MAX];
+
+    for (uint32_t i = 0; i < p->inputs[rank]; i++) {
+        plan_gradient(p, rank, slice, round, i, base, tensors[i]);
+        inputs[i] = tensors[i];
+    }
+    kv_sum(s->dtype, summed, inputs, p->inputs[rank], s->count);
+    if (codec == NULL || !codec->accepts(s->dtype)) {
+        memcpy(out, summed, s->size);
+        return;
+    }
+    codec->encode(s->dtype, summed, s->count, encoded);
+    kv_codec_decode(codec, s->dtype, encoded, s->count, out);
+}
+
+static void sum_round(const struct plan *p, const struct oracle_slice *o,
+                      uint32_t slice, uint32_t round, float *out)
+{
+    static unsigned char contributions[PLAN_WORKERS_MAX]
+                                      [PLAN_COUNT_MAX * ELEMENT_MAX];
+    uint32_t step = plan_step_of(p, slice, round);
+    const void *inputs[PLAN_WORKERS_MAX];
+
+    for (uint32_t rank = 0; rank < p->workers; rank++) {
+        contribution(p, rank, slice, round,
+                     o->value[p->base[rank][step][slice]], contributions[rank]);
+        inputs[rank] = contributions[rank];
+    }
+    kv_sum_f32(p->slice[slice].dtype, out, inputs, p->workers,
+               p->slice[slice].count);
+}
+
+static void apply(const struct plan_slice *s, const struct kv_optim_spec *spec,
+                  struct oracle_slice *o, const float *gradient,
+                  const void *old, void *new)
+{
+    static float weights[PLAN_COUNT_MAX], after[PLAN_COUNT_MAX];
+    static float states[KV_OPTIM_SLOTS_MAX][PLAN_COUNT_MAX];
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct kv_optim_args args = {.count = s->count,
+                                 .weight = weights,
+                                 .new_weight = after,
+                                 .gradient = gradient,
+                                 .step = step};
+
+    o->updates++;
+    spec->optim->prepare(spec->params, o->updates, step);
+    kv_to_f32(s->dtype, old, weights, s->count);
+    for (unsigned i = 0; i < o->states; i++) {
+        args.slot[i] = o->state[i];
+        args.new_slot[i] = states[i];
+    }
+    spec->optim->update(&args);
+    for (unsigned i = 0; i < o->states; i++) {
+        memcpy(o->state[i], states[i], s->count * sizeof(float));
+    }
+    kv_from_f32(s->dtype, after, new, s->count);
+}
+
+/* --- One slice ------------------------------------------------------------ */
+
+static void parse(const struct plan *p, struct kv_optim_spec *spec)
+{
+    char error[KV_OPTIM_ERROR_MAX];
+
+    KV_CHECK(kv_optim_parse(p->optimizer, p->params, spec, error,
+                            sizeof error) == KV_OK);
+}
+
+static void fold_sync(const struct plan *p, uint32_t slice,
+                      struct oracle_slice *o)
+{
+    static float gradient[PLAN_COUNT_MAX];
+    const struct plan_slice *s = &p->slice[slice];
+    char error[KV_OPTIM_ERROR_MAX];
+    struct kv_optim_spec spec;
+
+    if (p->optimizer != NULL) {
+        parse(p, &spec);
+        o->states = spec.optim->slots(spec.params);
+    }
+    o->rounds = s->before[p->steps];
+    for (uint32_t round = 1; round <= o->rounds; round++) {
+        o->value[round] = allocate(s->size);
+        sum_round(p, o, slice, round, gradient);
+        if (p->optimizer == NULL) {
+            kv_from_f32(s->dtype, gradient, o->value[round], s->count);
+            continue;
+        }
+        if (p->hyper_step > 0 && round > s->before[p->hyper_step]) {
+            KV_CHECK(kv_optim_set(&spec, "lr", p->hyper, error, sizeof error) ==
+                     KV_OK);
+        }
+        apply(s, &spec, o, gradient, o->value[round - 1], o->value[round]);
+    }
+}
+
+/* The rule is w -= g, and everything is a whole number. */
+static void fold_async(const struct plan *p, uint32_t slice,
+                       struct oracle_slice *o)
+{
+    static float contributed[PLAN_COUNT_MAX];
+    const struct plan_slice *s = &p->slice[slice];
+    uint32_t pushes = s->before[p->steps];
+    float *value;
+
+    o->rounds = (uint64_t)pushes * p->workers;
+    o->updates = o->rounds;
+    if (pushes == 0) {
+        return;
+    }
+    o->value[pushes] = allocate(s->size);
+    memcpy(o->value[pushes], o->value[0], s->size);
+    value = (float *)(void *)o->value[pushes];
+    for (uint32_t round = 1; round <= pushes; round++) {
+        for (uint32_t rank = 0; rank < p->workers; rank++) {
+            contribution(p, rank, slice, round, o->value[0], contributed);
+            for (size_t i = 0; i < s->count; i++) {
+                value[i] -= contributed[i];
+            }
+        }
+    }
+}
+
+void oracle_make(struct oracle *o, const struct plan *p)
+{
+    memset(o, 0, sizeof *o);
+    for (uint32_t slice = 0; slice < p->slices; slice++) {
+        const struct plan_slice *s = &p->slice[slice];
+        struct oracle_slice *out = &o->slice[slice];
+
+        out->value[0] = allocate(s->size);
+        plan_first_value(p, slice, out->value[0]);
+        for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
+            out->state[i] = allocate(s->count * sizeof(float));
+        }
+        if (p->async) {
+            fold_async(p, slice, out);
+        } else {
+            fold_sync(p, slice, out);
+        }
+    }
+}
+
+void oracle_free(struct oracle *o)
+{
+    for (uint32_t slice = 0; slice < PLAN_SLICES_MAX; slice++) {
+        for (size_t i = 0; i <= PLAN_ROUNDS_MAX; i++) {
+            free(o->slice[slice].value[i]);
+        }
+        for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
+            free(o->slice[slice].state[i]);
+        }
+    }
+    memset(o, 0, sizeof *o);
+}
+
+/* --- Pulls ---------------------------------------------------------------- */
+
+/* Each mark says whether one push was applied: 0 or 1 times, one after the
+ * other, and all those of this rank. */
+static const char *check_marks(const struct oracle *o, const struct plan *p,
+                               uint32_t rank, uint32_t slice, uint32_t round,
+                               const float *value)
+{
+    const float *first = (const float *)(const void *)o->slice[slice].value[0];
+    uint32_t pushes = p->slice[slice].before[p->steps];
+
+    for (uint32_t who = 0; who < p->workers; who++) {
+        bool missing = false;
+
+        for (uint32_t i = 1; i <= pushes; i++) {
+            size_t mark = plan_mark(p, who, slice, i);
+            float applied = first[mark] - value[mark];
+
+            if (applied != 0 && applied != 1) {
+                return "a push was applied more than once";
+            }
+            if (applied != 0 && missing) {
+                return "a push was applied before one that came first";
+            }
+            missing = missing || applied == 0;
+            if (missing && who == rank && i <= round) {
+                return "a pull does not see a push before it";
+            }
+        }
+    }
+    return NULL;
+}
+
+const char *oracle_check_pull(const struct oracle *o, const struct plan *p,
+                              uint32_t rank, uint32_t slice, uint32_t round,
+                              const void *value)
+{
+    const struct plan_slice *s = &p->slice[slice];
+
+    if (!p->async) {
+        return memcmp(value, o->slice[slice].value[round], s->size) == 0
+                   ? NULL
+                   : "a pull gave other bits than its round has";
+    }
+    if (s->before[p->steps] == 0 || plan_mark(p, rank, slice, 1) == s->count) {
+        return NULL;
+    }
+    return check_marks(o, p, rank, slice, round, value);
+}

@@ -1,0 +1,259 @@
+#include "tests/sim/sim_plan.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "proto/limits.h"
+
+/* splitmix64 (Steele, Lea and Flood, 2014). */
+uint64_t plan_draw(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static uint32_t below(uint64_t *random, uint32_t bound)
+{
+    return (uint32_t)(plan_draw(random) >> 32) % bound;
+}
+
+static uint32_t between(uint64_t *random, uint32_t low, uint32_t high)
+{
+    return low + below(random, high - low + 1);
+}
+
+/* --- The job -------------------------------------------------------------- */
+
+static size_t draw_count(uint64_t *random, enum kv_dtype dtype)
+{
+    size_t direct = KV_DIRECT_MIN / kv_dtype_size(dtype);
+
+    switch (below(random, 8)) {
+    case 0:
+        return direct + 64 * below(random, 8); /* Travels alone. */
+    case 1:
+        return direct - 1 - below(random, 100); /* Just not. */
+    case 2:
+    case 3:
+        return between(random, 1, 3);
+    default:
+        return between(random, 100, 900);
+    }
+}
+
+static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
+{
+    static const enum kv_dtype dtypes[] = {KV_F32, KV_F32, KV_F16, KV_BF16};
+    struct plan_slice *s = &p->slice[i];
+
+    s->shard = below(random, p->shards);
+    s->key_id = i / 2;
+    s->index = i % 2;
+    s->dtype = p->async ? KV_F32 : dtypes[below(random, 4)];
+    s->count = draw_count(random, s->dtype);
+    s->size = s->count * kv_dtype_size(s->dtype);
+    KV_CHECK(s->count <= PLAN_COUNT_MAX);
+    for (uint32_t step = 0; step < p->steps; step++) {
+        static const uint32_t pushes[] = {0, 1, 1, 1, 2};
+
+        s->pushes[step] = pushes[below(random, 5)];
+        s->before[step + 1] = s->before[step] + s->pushes[step];
+    }
+}
+
+static void append(struct plan_ops *ops, bool pull)
+{
+    ops->pull[ops->count++] = pull;
+}
+
+static void make_ops(struct plan_ops *ops, uint64_t *random, uint32_t pushes)
+{
+    bool pulls = below(random, 4) > 0;
+
+    if (pulls && below(random, 6) == 0) {
+        append(ops, true);
+    }
+    for (uint32_t i = 0; i < pushes; i++) {
+        append(ops, false);
+        if (pulls && i + 1 < pushes && below(random, 2) == 0) {
+            append(ops, true);
+        }
+    }
+    if (pulls) {
+        append(ops, true);
+    }
+}
+
+static void make_steps(struct plan *p, uint64_t *random, uint32_t rank,
+                       uint32_t slice)
+{
+    uint32_t base = 0;
+
+    for (uint32_t step = 0; step < p->steps; step++) {
+        struct plan_ops *ops = &p->ops[rank][step][slice];
+
+        p->base[rank][step][slice] = base;
+        make_ops(ops, random, p->slice[slice].pushes[step]);
+        if (ops->count > 0 && ops->pull[ops->count - 1]) {
+            base = p->slice[slice].before[step + 1];
+        }
+    }
+}
+
+static void choose_optimizer(struct plan *p, uint64_t *random)
+{
+    if (p->async) {
+        /* Exact, so that any order gives the same sum. */
+        p->optimizer = "sgd";
+        p->params = "lr=1";
+        return;
+    }
+    switch (below(random, 3)) {
+    case 0:
+        return;
+    case 1:
+        p->optimizer = "sgd";
+        p->params = "lr=0.1,momentum=0.9,wd=0.001";
+        break;
+    default:
+        p->optimizer = "adam";
+        p->params = "lr=0.01";
+    }
+    switch (below(random, 3)) {
+    case 0:
+        p->hyper_step = between(random, 1, p->steps - 1);
+        p->hyper = 0.003;
+        break;
+    case 1:
+        p->again_step = between(random, 1, p->steps - 1);
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- The weather ---------------------------------------------------------- */
+
+static void make_weather(struct plan_weather *w, uint64_t *random)
+{
+    static const uint32_t cuts[] = {0, 100, 400, 1500};
+    static const uint32_t kills[] = {0, 30, 100, 300};
+    static const uint32_t crashes[] = {0, 0, 50, 200};
+    static const uint32_t intruders[] = {0, 0, 100, 300};
+    static const uint32_t sheds[] = {0, 0, 100, 400};
+    static const uint32_t factors[] = {1, 1, 100, 400};
+
+    w->cut = cuts[below(random, 4)];
+    w->kill = kills[below(random, 4)];
+    w->crash = crashes[below(random, 4)];
+    w->intruder = intruders[below(random, 4)];
+    w->shed = sheds[below(random, 4)];
+    w->held_factor = factors[below(random, 4)];
+    w->chaos_steps = between(random, 300, 3000);
+}
+
+void plan_make(struct plan *p, uint64_t seed)
+{
+    const struct kv_codec *fp16 = kv_codec_find("fp16");
+    uint64_t random = seed * UINT64_C(0xd1342543de82ef95) + 1;
+
+    memset(p, 0, sizeof *p);
+    p->seed = seed;
+    p->workers = between(&random, 1, PLAN_WORKERS_MAX);
+    p->shards = between(&random, 1, PLAN_SHARDS_MAX);
+    p->slices = between(&random, 1, PLAN_SLICES_MAX);
+    p->steps = between(&random, 3, PLAN_STEPS_MAX);
+    p->async = below(&random, 4) == 0;
+    p->everyone_sets = below(&random, 3) == 0;
+    choose_optimizer(p, &random);
+    for (uint32_t i = 0; i < p->slices; i++) {
+        make_slice(p, &random, i);
+    }
+    for (uint32_t rank = 0; rank < p->workers; rank++) {
+        p->inputs[rank] = below(&random, 4) == 0 ? 2 : 1;
+        p->codec[rank] = below(&random, 4) == 0 ? fp16 : NULL;
+        for (uint32_t i = 0; i < p->slices; i++) {
+            make_steps(p, &random, rank, i);
+        }
+    }
+    make_weather(&p->weather, &random);
+}
+
+uint32_t plan_step_of(const struct plan *p, uint32_t slice, uint32_t round)
+{
+    uint32_t step = 0;
+
+    while (p->slice[slice].before[step + 1] < round) {
+        step++;
+    }
+    return step;
+}
+
+/* --- Numbers -------------------------------------------------------------- */
+
+/* A small whole number that depends on all of them. */
+static float noise(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t h = (a * 2654435761u + b * 2246822519u + c * 3266489917u) >> 13;
+
+    return (float)(h & 255);
+}
+
+size_t plan_mark(const struct plan *p, uint32_t rank, uint32_t slice,
+                 uint32_t round)
+{
+    const struct plan_slice *s = &p->slice[slice];
+    size_t all = (size_t)p->workers * s->before[p->steps];
+
+    return s->count < all ? s->count
+                          : (size_t)rank * s->before[p->steps] + round - 1;
+}
+
+static void exact_gradient(const struct plan *p, uint32_t rank, uint32_t slice,
+                           uint32_t round, uint32_t input, float *out)
+{
+    const struct plan_slice *s = &p->slice[slice];
+    size_t all = (size_t)p->workers * s->before[p->steps];
+    size_t mark = plan_mark(p, rank, slice, round);
+
+    for (size_t i = 0; i < s->count; i++) {
+        out[i] = noise((uint32_t)i, rank * 64 + round, input) + 1;
+    }
+    if (mark < s->count) {
+        memset(out, 0, all * sizeof *out);
+        out[mark] = input == 0 ? 1 : 0;
+    }
+}
+
+void plan_gradient(const struct plan *p, uint32_t rank, uint32_t slice,
+                   uint32_t round, uint32_t input, const void *base, void *out)
+{
+    static float weights[PLAN_COUNT_MAX], gradient[PLAN_COUNT_MAX];
+    const struct plan_slice *s = &p->slice[slice];
+    uint32_t salt = rank * 64 + round;
+
+    if (p->async) {
+        exact_gradient(p, rank, slice, round, input, out);
+        return;
+    }
+    kv_to_f32(s->dtype, base, weights, s->count);
+    for (size_t i = 0; i < s->count; i++) {
+        gradient[i] = weights[i] * 0.125f +
+                      (noise((uint32_t)i, salt, input) - 128) * 0.015625f;
+    }
+    kv_from_f32(s->dtype, gradient, out, s->count);
+}
+
+void plan_first_value(const struct plan *p, uint32_t slice, void *out)
+{
+    static float value[PLAN_COUNT_MAX];
+    const struct plan_slice *s = &p->slice[slice];
+
+    for (size_t i = 0; i < s->count; i++) {
+        value[i] = noise((uint32_t)i, slice, (uint32_t)p->seed) - 100;
+    }
+    kv_from_f32(s->dtype, value, out, s->count);
+}

@@ -1,0 +1,92 @@
+/**
+ * sim_plan - what one seed stands for: the job, its sizes, and how rough the
+ * weather is.
+ *
+ * Every rank does the same number of pushes of a slice in a step, as a round
+ * needs, but pulls as it likes, in an order of its own. A gradient depends on
+ * the value that the rank pulled last before the step, so a lost or doubled
+ * update cannot cancel out.
+ *
+ * Thread:  pure.
+ */
+#ifndef KV_TESTS_SIM_SIM_PLAN_H
+#define KV_TESTS_SIM_SIM_PLAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/codec/codec.h"
+#include "common/optim/optim.h"
+
+#define PLAN_WORKERS_MAX 5
+#define PLAN_SHARDS_MAX 3
+#define PLAN_SLICES_MAX 6
+#define PLAN_STEPS_MAX 12
+#define PLAN_PUSHES_MAX 2 /* Of a slice in a step. */
+#define PLAN_OPS_MAX 5
+#define PLAN_INPUTS_MAX 2
+#define PLAN_ROUNDS_MAX (PLAN_STEPS_MAX * PLAN_PUSHES_MAX)
+#define PLAN_COUNT_MAX 20000 /* Elements. */
+
+struct plan_ops {
+    uint32_t count;
+    bool pull[PLAN_OPS_MAX]; /* Else a push. The last pull is the last. */
+};
+
+struct plan_slice {
+    uint32_t shard, key_id, index;
+    enum kv_dtype dtype;
+    size_t count, size;
+    uint32_t pushes[PLAN_STEPS_MAX];
+    uint32_t before[PLAN_STEPS_MAX + 1]; /* Pushes in the steps before. */
+};
+
+/* Chances of a fault, in 100,000 actions. */
+struct plan_weather {
+    uint32_t cut, kill, crash, intruder, shed;
+    uint32_t chaos_steps;
+    uint32_t held_factor; /* Held bytes count that often. */
+};
+
+struct plan {
+    uint64_t seed;
+    uint32_t workers, shards, slices, steps;
+    bool async;
+    const char *optimizer; /* NULL: none. */
+    const char *params;
+    uint32_t hyper_step; /* The learning rate falls before this one; or 0. */
+    double hyper;
+    bool everyone_sets;  /* Not only rank 0 sets the optimizer. */
+    uint32_t again_step; /* The last rank sets it again before this; or 0. */
+    const struct kv_codec *codec[PLAN_WORKERS_MAX]; /* NULL: none. */
+    uint32_t inputs[PLAN_WORKERS_MAX];              /* Tensors of a push. */
+    struct plan_slice slice[PLAN_SLICES_MAX];
+    struct plan_ops ops[PLAN_WORKERS_MAX][PLAN_STEPS_MAX][PLAN_SLICES_MAX];
+    /* The version that the rank has when the step begins. */
+    uint32_t base[PLAN_WORKERS_MAX][PLAN_STEPS_MAX][PLAN_SLICES_MAX];
+    struct plan_weather weather;
+};
+
+void plan_make(struct plan *p, uint64_t seed);
+
+/* The next number of a sequence; the plan's own and the run's. */
+uint64_t plan_draw(uint64_t *state);
+
+/* The value that rank 0 opens a slice with. */
+void plan_first_value(const struct plan *p, uint32_t slice, void *out);
+
+/* Tensor `input` of the rank's push number `round` (from 1), in the slice's
+ * dtype, made from the value that it pulled last. */
+void plan_gradient(const struct plan *p, uint32_t rank, uint32_t slice,
+                   uint32_t round, uint32_t input, const void *base, void *out);
+
+/* The step of that push. */
+uint32_t plan_step_of(const struct plan *p, uint32_t slice, uint32_t round);
+
+/* Under async: the element that only this push changes, by 1, or the slice's
+ * count when it is too small for that. */
+size_t plan_mark(const struct plan *p, uint32_t rank, uint32_t slice,
+                 uint32_t round);
+
+#endif

@@ -1,0 +1,87 @@
+/**
+ * sim_worker - one training process: an app that follows the plan, and a
+ * courier for each shard.
+ *
+ *   OPENING -> SETTING -> STEPPING -> ... -> DONE
+ *      ^                     |
+ *      +------ crash --------+   the app goes on from its last whole step
+ *
+ * Thread:  one.
+ * Memory:  all but what the app has saved goes with the process.
+ */
+#ifndef KV_TESTS_SIM_SIM_WORKER_H
+#define KV_TESTS_SIM_SIM_WORKER_H
+
+#include "tests/sim/sim_net.h"
+#include "tests/sim/sim_plan.h"
+#include "worker/courier.h"
+
+enum sim_app {
+    SIM_APP_OPENING,
+    SIM_APP_SETTING,
+    SIM_APP_STEPPING,
+    SIM_APP_DONE
+};
+
+/* A part with its tensors, which are whole ones: the slice lies within. */
+struct sim_op {
+    struct part part;
+    uint32_t slice;
+    uint32_t version; /* Pushes of this rank before it, and with it. */
+    unsigned char *tensors[PLAN_INPUTS_MAX]; /* Owned. */
+    const void *inputs[PLAN_INPUTS_MAX];
+};
+
+/* What outlives a crash: the app's checkpoint of its last whole step. */
+struct sim_saved {
+    uint32_t step;
+    bool set, again; /* The optimizer is; once more. */
+    bool hyper;      /* The learning rate has been lowered. */
+    unsigned char *value[PLAN_SLICES_MAX]; /* As pulled. */
+};
+
+/* The way to one shard. */
+struct sim_lane {
+    struct sim_worker *worker;
+    struct courier *courier;
+    struct sim_conn *conn; /* NULL: none. */
+};
+
+struct sim_worker {
+    struct sim *sim;
+    uint32_t rank;
+    unsigned process;
+    uint64_t incarnation, token;
+    enum sim_app app;
+    struct sim_saved saved;
+    struct bufpool buffers;
+    struct sim_lane lanes[PLAN_SHARDS_MAX];
+    struct slice slices[PLAN_SLICES_MAX];
+    struct request opens[PLAN_SLICES_MAX], settings[PLAN_SHARDS_MAX];
+    uint32_t asked, answered; /* Requests of this state of the app. */
+    uint32_t pushed[PLAN_SLICES_MAX];
+    bool begun; /* The step's ops are made. */
+    struct sim_op ops[PLAN_SLICES_MAX][PLAN_OPS_MAX];
+    uint32_t next_op[PLAN_SLICES_MAX];
+    uint32_t left, unanswered; /* Ops of the step. */
+    uint64_t stalls;
+};
+
+void sim_worker_make(struct sim *sim, uint32_t rank);
+
+/* A new life: from nothing but what the app has saved. */
+void sim_worker_start(struct sim_worker *w);
+void sim_worker_crash(struct sim_worker *w);
+
+/* End in good order. */
+void sim_worker_audit(struct sim_worker *w);
+void sim_worker_free_saved(struct sim_worker *w);
+
+/* Each does one thing, or says that there is none to do. */
+bool sim_worker_app(struct sim_worker *w);
+bool sim_worker_connect(struct sim_worker *w, uint32_t shard);
+bool sim_worker_pump(struct sim_worker *w, uint32_t shard);
+bool sim_worker_receive(struct sim_worker *w, struct sim_conn *c);
+bool sim_worker_notice(struct sim_worker *w, struct sim_conn *c);
+
+#endif
