@@ -49,7 +49,7 @@ endif
 WARN    := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla \
            $(if $(WERROR),-Werror)
 CFLAGS  ?= -O2 -g
-HARDEN  := $(if $(SAN),,-fstack-protector-strong -fstack-clash-protection -ftrivial-auto-var-init=zero \
+HARDEN  := $(if $(SAN),,-fstack-protector-strong -fstack-clash-protection $(if $(findstring clang,$(CC)),,-ftrivial-auto-var-init=zero) \
            $(if $(filter x86_64,$(shell uname -m)),-fcf-protection) \
            $(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3))
 KV_CPP  := -I. -I$(BUILD)/gen -D_GNU_SOURCE $(CPPFLAGS)

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <locale.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -49,6 +50,20 @@ static const struct setting *find(const struct setting *table, const char *name,
 
 /* --- Values --------------------------------------------------------------- */
 
+/* Whatever the program's locale, the point is a point. */
+static double plain_strtod(const char *text, char **end)
+{
+    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    double value;
+
+    if (plain == (locale_t)0) {
+        return strtod(text, end);
+    }
+    value = strtod_l(text, end, plain);
+    freelocale(plain);
+    return value;
+}
+
 bool settings_number(const char *text, double *number)
 {
     char *end;
@@ -57,7 +72,7 @@ bool settings_number(const char *text, double *number)
     if (*text == '\0' || isspace((unsigned char)*text)) {
         return false;
     }
-    value = strtod(text, &end);
+    value = plain_strtod(text, &end);
     if (*end != '\0' || !isfinite(value)) {
         return false;
     }
