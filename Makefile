@@ -2,7 +2,8 @@
 # make test       every test; installs what is missing (TEST=test_map for one, TEST=test_m% some)
 # make demo       train a model on this machine, then again while servers are killed
 # make asan tsan  the tests under sanitizers           make check   format, layers, sizes, tidy
-# make bench      speed against a raw yardstick        make clean   remove build/
+# make bench      speed against a raw yardstick        make mutants bugs that kvsim must find
+# make clean      remove build/
 # make install    PREFIX=/usr/local LIBDIR=$(PREFIX)/lib DESTDIR=
 #
 # BUILD=build/x elsewhere; SIDES=server, SIDES=worker or SIDES= leave the others out; WERROR=1
@@ -28,7 +29,7 @@ all: # The default.
 
 DEPS   := libuv libprotobuf-c libcrypto libisal
 GOALS  := $(or $(MAKECMDGOALS),all)
-TESTED := $(filter test demo asan tsan check bench $(BUILD)/tests/%,$(GOALS))
+TESTED := $(filter test demo asan tsan mutants check bench $(BUILD)/tests/%,$(GOALS))
 TOOLS  := $(firstword $(CC)) protoc protoc-gen-c $(if $(TESTED),python3) $(if $(filter check,$(GOALS)),clang clang-format clang-tidy)
 have    = $(shell pkg-config --exists $(DEPS) $(if $(TESTED),cmocka) 2>/dev/null && for t in $(TOOLS); do command -v $$t; done | \
           awk 'END { if (NR == $(words $(TOOLS))) print "yes" }')
@@ -169,6 +170,10 @@ asan tsan: # The path of the build is the variant's name.
 	@$(MAKE) --no-print-directory test BUILD=build/$@ CFLAGS='-O1 -g -fno-omit-frame-pointer' \
 	    SAN='$(SAN_FLAGS)' E2E=$(or $(SAN_E2E),$(E2E))
 
+# Planted one after the other; MUTANTS names some.
+mutants: $(BUILD)/kvsim
+	tests/sim/mutations --build $(BUILD) $(MUTANTS)
+
 bench: all $(BENCHED)
 	$(BUILD)/kvbench $(BENCH)
 
@@ -220,5 +225,5 @@ help:
 say = @mkdir -p $(@D); say() { printf '%-5s %s\n' $$1 $(@:$(BUILD)/%=%); $(if $(V),set -x;) }; say
 
 .PRECIOUS: $(BUILD)/%.o
-.PHONY: all deps test asan tsan check bench demo install clean help generated FORCE
+.PHONY: all deps test asan tsan mutants check bench demo install clean help generated FORCE
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -164,7 +164,7 @@ void control_admit(struct control *c, int fd, const struct hello *hello)
 {
     struct message m = {.kind = MESSAGE_WELCOME};
     struct guest *g = c->closing ? NULL : mem_zalloc(1, sizeof *g);
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer, reached;
 
     if (g == NULL) {
         close(fd);
@@ -172,6 +172,8 @@ void control_admit(struct control *c, int fd, const struct hello *hello)
     }
     address_of_peer(fd, &peer);
     address_format(&peer, g->peer, sizeof g->peer);
+    address_of_socket(fd, &reached);
+    address_format(&reached, g->reached, sizeof g->reached);
     g->control = c;
     g->hello = *hello;
     g->rank = hello->rank;
@@ -248,6 +250,7 @@ enum kv_status control_open(struct control *c,
     c->hub = config->hub;
     c->arena = config->arena;
     c->slice_bytes = config->slice_bytes;
+    c->anywhere = config->anywhere;
     list_init(&c->guests);
     parking_init(&c->parking);
     c->by_rank = mem_zalloc(config->workers, sizeof(struct guest *));

@@ -32,6 +32,7 @@ struct control_config {
     uint32_t workers, servers, slice_bytes;
     uint32_t shards;     /* Of this server. */
     const char *address; /* Of this server. */
+    bool anywhere; /* It says nothing: what a worker reached us at does. */
 };
 
 struct control {
@@ -42,6 +43,7 @@ struct control {
     struct link_hub *hub;
     struct arena *arena;
     uint32_t slice_bytes;
+    bool anywhere;
     struct roster roster;
     struct directory directory; /* Once the roster is assembled. */
     bool placing;               /* The directory is there. */

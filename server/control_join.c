@@ -18,6 +18,9 @@ static void answer_joined(struct guest *g, uint64_t id)
         address[i] = r->server[i].address;
         shards[i] = r->server[i].shards;
     }
+    if (g->control->anywhere) {
+        address[0] = g->reached;
+    }
     m.joined.rank = g->rank;
     m.joined.workers = r->workers;
     m.joined.server_count = r->servers;

@@ -22,6 +22,7 @@ struct guest {
     struct control *control; /* Borrowed. */
     struct hello hello;
     char peer[ADDRESS_TEXT_MAX];
+    char reached[ADDRESS_TEXT_MAX]; /* Our address, as the guest knows it. */
     enum { GUEST_ADMITTED, GUEST_KNOWN, GUEST_GONE } state;
     uint32_t rank; /* Of the worker, or index of the server. */
     struct parking_guest parked;

@@ -160,7 +160,10 @@ int daemon_run(struct config *config)
     d->listen_fd = -1;
     snprintf(who, sizeof who, "server %" PRIu64, config->index);
     log_open(who, (enum log_level)config->log_level);
-    process_prepare(config->has_key);
+    process_prepare();
+    if (config->has_key) {
+        process_protect(config->key, sizeof config->key);
+    }
     code = daemon_start(d);
     if (code != 0) {
         fprintf(stderr, "kvstored: %s\n", d->error);

@@ -20,6 +20,7 @@ struct daemon {
     struct config *config; /* Borrowed. */
     enum { DAEMON_LOOPLESS, DAEMON_SERVING, DAEMON_CLOSING } state;
     char address[KV_ADDRESS_MAX + 1]; /* As advertised. */
+    bool anywhere;                    /* It is a wildcard. */
     char error[512];
     int listen_fd; /* Bound, until the door takes it; -1. */
     struct shard_thread *shards;

@@ -94,6 +94,7 @@ static int bind_door(struct daemon *d)
         snprintf(d->address, sizeof d->address, "%s", c->advertise);
     } else {
         address_format(&at, d->address, sizeof d->address);
+        d->anywhere = address_is_wildcard(&at);
     }
     return 0;
 }
@@ -188,7 +189,8 @@ static int open_root(struct daemon *d)
                                     .servers = (uint32_t)c->servers,
                                     .slice_bytes = (uint32_t)c->slice_bytes,
                                     .shards = d->shard_count,
-                                    .address = d->address};
+                                    .address = d->address,
+                                    .anywhere = d->anywhere};
     uint64_t slices, round;
 
     a.size_initial = ROOT_ARENA_INITIAL;

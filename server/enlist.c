@@ -11,6 +11,7 @@
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 2000
 #define LINE_MS 5000
+#define PATIENCE_MS 1000
 #define ENLIST_REQUEST 1
 
 enum { RESTING, DIALING, LINKED, CLOSING, CLOSED };
@@ -67,6 +68,9 @@ static void rest(struct enlist *e, const char *why)
 {
     uint64_t now = uv_now(e->config.hub->loop);
 
+    if (e->enlisted) {
+        e->line_ms = now + PATIENCE_MS; /* It may only be restarting. */
+    }
     e->enlisted = false;
     fsm_move(&e->fsm, RESTING);
     if (now >= e->line_ms) {

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -15,7 +16,7 @@ static const int crashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL};
 static volatile uint64_t *suspects[PROCESS_SUSPECTS_MAX];
 static volatile sig_atomic_t suspect_count;
 
-void process_prepare(bool secrets)
+void process_prepare(void)
 {
     struct rlimit files;
 
@@ -25,9 +26,13 @@ void process_prepare(bool secrets)
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
-    if (secrets) {
-        (void)prctl(PR_SET_DUMPABLE, 0);
-    }
+}
+
+/* Where that is not allowed, it goes without. */
+void process_protect(const void *secret, size_t size)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0);
+    (void)mlock(secret, size);
 }
 
 void process_suspect(volatile uint64_t *word)

@@ -11,12 +11,14 @@
 #ifndef KV_SERVER_PROCESS_H
 #define KV_SERVER_PROCESS_H
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
-/* Files for the owner only, as many descriptors as allowed, SIGPIPE ignored;
- * with secrets, no core dumps and no debugger. */
-void process_prepare(bool secrets);
+/* Files for the owner only, as many descriptors as allowed, SIGPIPE ignored. */
+void process_prepare(void);
+
+/* No core dumps, no debugger, and this piece of memory is never swapped. */
+void process_protect(const void *secret, size_t size);
 
 /* Words to be set to the number of the signal in a crash; kept until
  * process_forget(). At most PROCESS_SUSPECTS_MAX. */

@@ -65,30 +65,6 @@ size_t shard_held(const struct shard *s, uint32_t rank)
     return s->ranks[rank].held;
 }
 
-void shard_shed(struct shard *s, uint32_t rank)
-{
-    struct rank *r = &s->ranks[rank];
-    size_t keep = r->pushed_count / 2;
-
-    LIST_EACH(&r->open, link, after)
-    {
-        struct share *share = LIST_ENTRY(link, struct share, among_open);
-        struct entry *e = share->entry;
-        struct policy_view v = shard_view(s, e);
-        uint64_t round = s->policy->committed(&v, rank) + 1;
-
-        if (!share->pushed) {
-            continue;
-        }
-        if (keep > 0) {
-            keep--;
-            continue;
-        }
-        shard_share_unpush(s, share);
-        shard_answer_push(s, rank, e->slot, round, KV_EAGAIN);
-    }
-}
-
 uint64_t shard_commits(const struct shard *s)
 {
     return s->commits;

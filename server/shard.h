@@ -107,11 +107,6 @@ void shard_forget(struct shard *s, uint32_t rank);
 /* Bytes that this rank's contributions to open rounds occupy. */
 size_t shard_held(const struct shard *s, uint32_t rank);
 
-/* Put back the newest half of what this rank contributed to open rounds. For
- * when the ranks' orders of pushing block each other: each has reached its
- * bound with slices that the others have not come to. */
-void shard_shed(struct shard *s, uint32_t rank);
-
 /* Every rank waits for another or has reached its bound; blocked[rank] says
  * which. Put back what the blocked ones hold, so that one open round comes
  * nearer to its end. Call it again as long as nothing is committed: each time

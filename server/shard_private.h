@@ -199,6 +199,9 @@ void shard_answer_push(struct shard *s, uint32_t rank, uint32_t slot,
 void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,
                        uint64_t round);
 
+void shard_refuse_pull(struct shard *s, uint32_t rank, uint32_t slot,
+                       uint64_t round, enum kv_status status);
+
 /* --- shard_slice.c -------------------------------------------------------- */
 
 size_t shard_weights_size(enum kv_dtype dtype, size_t count);

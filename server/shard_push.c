@@ -5,8 +5,8 @@
 #include "common/base/check.h"
 #include "server/shard_private.h"
 
-static void refuse_pull(struct shard *s, uint32_t rank, uint32_t slot,
-                        uint64_t round, enum kv_status status)
+void shard_refuse_pull(struct shard *s, uint32_t rank, uint32_t slot,
+                       uint64_t round, enum kv_status status)
 {
     struct shard_answer a = {.rank = rank,
                              .slot = slot,
@@ -239,6 +239,6 @@ void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round)
     status =
         e == NULL ? no_slot(s, rank, slot, "pulls") : pull(s, rank, e, round);
     if (status != KV_OK) {
-        refuse_pull(s, rank, slot, round, status);
+        shard_refuse_pull(s, rank, slot, round, status);
     }
 }

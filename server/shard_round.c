@@ -145,20 +145,17 @@ static enum kv_status commit(struct shard *s, struct entry *e)
 
 /* --- Answers -------------------------------------------------------------- */
 
-static void answer_pushes(struct shard *s, struct entry *e,
-                          enum kv_status status)
+static void answer_pushes(struct shard *s, struct entry *e)
 {
-    uint64_t ahead = status == KV_OK ? 0 : 1;
-
     for (uint32_t rank = 0; e->arrived > 0; rank++) {
         struct share *share = e->shares[rank];
 
         if (share != NULL && share->pushed) {
             struct policy_view v = shard_view(s, e);
-            uint64_t round = s->policy->committed(&v, rank) + ahead;
 
             shard_share_unpush(s, share);
-            shard_answer_push(s, rank, e->slot, round, status);
+            shard_answer_push(s, rank, e->slot, s->policy->committed(&v, rank),
+                              KV_OK);
         }
     }
 }
@@ -180,6 +177,24 @@ static void answer_pulls(struct shard *s, struct entry *e)
     }
 }
 
+/* The pull behind a push waits for a round that the rank will push again only
+ * once it has heard of both. */
+static void refuse_share(struct shard *s, const struct entry *e,
+                         struct share *share)
+{
+    struct policy_view v = shard_view(s, e);
+    uint32_t rank = share->rank;
+    uint64_t round = s->policy->committed(&v, rank) + 1;
+    bool pulls = share->pulls;
+
+    shard_share_unpush(s, share);
+    shard_answer_push(s, rank, e->slot, round, KV_ENOSPC);
+    if (pulls) {
+        shard_share_unpull(s, share);
+        shard_refuse_pull(s, rank, e->slot, round, KV_ENOSPC);
+    }
+}
+
 /* Who pushes into a full arena may try again, and the round may still close:
  * everyone is told, so that nobody waits for it unknowing. */
 static void refuse_round(struct shard *s, struct entry *e)
@@ -189,7 +204,11 @@ static void refuse_round(struct shard *s, struct entry *e)
              "wanted (--arena-dir, --arena-size)",
              e->key_id, e->slice,
              shard_value_size(s, e->dtype, e->count, s->spec_slots));
-    answer_pushes(s, e, KV_ENOSPC);
+    for (uint32_t rank = 0; e->arrived > 0; rank++) {
+        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
+            refuse_share(s, e, e->shares[rank]);
+        }
+    }
 }
 
 void shard_close_round(struct shard *s, struct entry *e)
@@ -198,6 +217,6 @@ void shard_close_round(struct shard *s, struct entry *e)
         refuse_round(s, e);
         return;
     }
-    answer_pushes(s, e, KV_OK);
+    answer_pushes(s, e);
     answer_pulls(s, e);
 }

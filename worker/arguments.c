@@ -80,7 +80,6 @@ static void take_form(struct key_spec *spec, const struct kvw_tensor *t)
 {
     spec->dtype = (enum kv_dtype)t->dtype;
     spec->dims = t->dims;
-    memset(spec->shape, 0, sizeof spec->shape);
     memcpy(spec->shape, t->shape, t->dims * sizeof spec->shape[0]);
 }
 
@@ -90,16 +89,34 @@ static bool same_form(const struct key_spec *spec, const struct kvw_tensor *t)
            memcmp(spec->shape, t->shape, t->dims * sizeof t->shape[0]) == 0;
 }
 
+/* These two apart: what is called for each key has no large locals. */
+static enum kv_status no_tensor(const struct key_spec *spec,
+                                char text[ARGUMENTS_TEXT_MAX])
+{
+    char name[KEYS_TEXT_MAX];
+
+    snprintf(text, ARGUMENTS_TEXT_MAX, "%s comes without a tensor",
+             keys_text(spec, name));
+    return KV_EINVAL;
+}
+
+static enum kv_status bad_tensor(const struct key_spec *spec, uint32_t index,
+                                 const char *wrong,
+                                 char text[ARGUMENTS_TEXT_MAX])
+{
+    char name[KEYS_TEXT_MAX];
+
+    snprintf(text, ARGUMENTS_TEXT_MAX, "%s: tensor %" PRIu32 " is refused: %s",
+             keys_text(spec, name), index, wrong);
+    return KV_EINVAL;
+}
+
 static enum kv_status check_tensors(struct key_spec *spec,
                                     const struct kvw_item *item,
                                     char text[ARGUMENTS_TEXT_MAX])
 {
-    char name[KEYS_TEXT_MAX];
-
     if (item->tensors == NULL || item->tensor_count == 0) {
-        snprintf(text, ARGUMENTS_TEXT_MAX, "%s comes without a tensor",
-                 keys_text(spec, name));
-        return KV_EINVAL;
+        return no_tensor(spec, text);
     }
     for (uint32_t i = 0; i < item->tensor_count; i++) {
         const struct kvw_tensor *t = &item->tensors[i];
@@ -111,10 +128,7 @@ static enum kv_status check_tensors(struct key_spec *spec,
             wrong = "dtype and shape are those of the first tensor";
         }
         if (wrong != NULL) {
-            snprintf(text, ARGUMENTS_TEXT_MAX,
-                     "%s: tensor %" PRIu32 " is refused: %s",
-                     keys_text(spec, name), i, wrong);
-            return KV_EINVAL;
+            return bad_tensor(spec, i, wrong, text);
         }
     }
     return KV_OK;

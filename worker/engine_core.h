@@ -67,7 +67,9 @@ struct engine {
     struct kvw_op *leaving;
     uint64_t barrier;       /* Passed so far. */
     uint64_t pushes, pulls; /* Slices done. */
+    uint64_t stalls;        /* Keys with a stall notice. */
     struct log_limit stall_lines;
+    char text[OP_TEXT_MAX]; /* Of the error being told. */
 };
 
 /* The op ends with its status and text. */

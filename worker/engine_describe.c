@@ -42,6 +42,7 @@ void engine_stalled(struct route *r, const struct slice *slice,
     if (worst == m->stalled.listed) {
         worst = 0;
     }
+    e->stalls += key->stall.round == 0 ? 1 : 0;
     key->stall.slice = slice;
     key->stall.round = m->stalled.round;
     key->stall.rank = m->stalled.missing[worst];

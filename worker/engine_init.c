@@ -93,7 +93,10 @@ static void add_keys(struct registration *r)
 
 static void free_registration(struct registration *r)
 {
-    for (size_t i = 0; i < r->op->item_count; i++) {
+    if (r == NULL) {
+        return;
+    }
+    for (size_t i = 0; r->newcomers != NULL && i < r->op->item_count; i++) {
         keys_free(r->newcomers[i].key);
         mem_free(r->newcomers[i].opens);
     }
@@ -295,6 +298,45 @@ static bool make_newcomers(struct registration *r)
     return r->newcomers != NULL;
 }
 
+/* Into a table of their own, to see whether one stands there twice. */
+static enum kv_status check_twice(struct registration *r)
+{
+    enum kv_status status = KV_OK;
+    struct keys seen;
+    char name[KEYS_TEXT_MAX];
+    size_t count = 0;
+
+    keys_init(&seen);
+    while (status == KV_OK && count < r->op->item_count) {
+        status = keys_add(&seen, r->newcomers[count++].key);
+    }
+    if (status == KV_EEXIST) {
+        op_fail(r->op, KV_EINVAL,
+                "%s stands twice in one call of rank %" PRIu32,
+                keys_text(&r->newcomers[--count].item->spec, name),
+                r->engine->job.rank);
+    }
+    while (count-- > 0) {
+        (void)keys_remove(&seen, &r->newcomers[count].item->spec);
+    }
+    keys_fini(&seen);
+    return status;
+}
+
+static bool make_registration(struct engine *e, struct kvw_op *op,
+                              struct registration **out)
+{
+    struct registration *r = mem_zalloc(1, sizeof *r);
+
+    *out = r;
+    if (r == NULL) {
+        return false;
+    }
+    r->engine = e;
+    r->op = op;
+    return make_newcomers(r) && check_twice(r) == KV_OK;
+}
+
 void engine_init(struct engine *e, struct kvw_op *op)
 {
     struct registration *r;
@@ -305,15 +347,7 @@ void engine_init(struct engine *e, struct kvw_op *op)
             return;
         }
     }
-    r = mem_zalloc(1, sizeof *r);
-    if (r == NULL) {
-        op_fail(op, KV_ENOMEM, "out of memory for %zu keys", op->item_count);
-        engine_done(e, op);
-        return;
-    }
-    r->engine = e;
-    r->op = op;
-    if (!make_newcomers(r)) {
+    if (!make_registration(e, op, &r)) {
         op_fail(op, KV_ENOMEM, "out of memory for %zu keys", op->item_count);
         engine_done(e, op);
         free_registration(r);

@@ -12,6 +12,7 @@ struct piece {
     struct part part;
     struct list_link of_op; /* In op->pieces, while it is not done. */
     struct op_item *item;
+    uint32_t others;    /* Tensors to copy the pulled value to. */
     struct piece *next; /* While idle. */
 };
 
@@ -145,13 +146,17 @@ static void succeeded(struct engine *e, struct piece *p, uint64_t round)
     struct key *key = p->part.slice->owner;
 
     if (p->part.pull) {
-        copy_to_others(p);
+        if (p->others > 0) {
+            copy_to_others(p);
+        }
         e->pulls++;
     } else {
         e->pushes++;
     }
-    if (key->stall.slice == p->part.slice && key->stall.round <= round) {
+    if (e->stalls > 0 && key->stall.slice == p->part.slice &&
+        key->stall.round > 0 && key->stall.round <= round) {
         key->stall.round = 0;
+        e->stalls--;
     }
 }
 
@@ -189,6 +194,7 @@ static struct piece *start_piece(struct engine *e, struct kvw_op *op,
     struct piece *p = take(e);
 
     p->item = item;
+    p->others = item->data_count - 1;
     p->part.slice = &key->slices[index];
     p->part.priority = op->priority;
     p->part.offset =
@@ -228,22 +234,41 @@ static void submit(struct engine *e, struct kvw_op *op, size_t index)
     }
 }
 
-/* Find the key, compare the form. */
-static bool look_up(struct engine *e, struct kvw_op *op, struct op_item *item)
+/* These two apart: what is called for each key has no large locals. */
+static void unknown_key(const struct engine *e, struct kvw_op *op,
+                        const struct key_spec *spec)
 {
-    struct key *key = keys_find(&e->keys, &item->spec);
-    char text[OP_TEXT_MAX];
+    char name[KEYS_TEXT_MAX];
+
+    op_fail(op, KV_ENOTFOUND,
+            "%s: rank %" PRIu32 " has not registered it with kvw_init()",
+            keys_text(spec, name), e->job.rank);
+}
+
+static void stands_twice(const struct engine *e, struct kvw_op *op,
+                         const struct key_spec *spec)
+{
+    char name[KEYS_TEXT_MAX];
+
+    op_fail(op, KV_EINVAL, "%s stands twice in one call of rank %" PRIu32,
+            keys_text(spec, name), e->job.rank);
+}
+
+/* Find the key, compare the form. */
+static bool look_up(struct engine *e, struct kvw_op *op, struct op_item *item,
+                    struct key *before)
+{
+    struct key *key = keys_find_next(&e->keys, before, &item->spec);
     enum kv_status status;
 
     if (key == NULL) {
-        op_fail(op, KV_ENOTFOUND,
-                "%s: rank %" PRIu32 " has not registered it with kvw_init()",
-                keys_text(&item->spec, text), e->job.rank);
+        unknown_key(e, op, &item->spec);
         return false;
     }
-    status = keys_compare(key, e->job.rank, &item->spec, text, sizeof text);
+    status =
+        keys_compare(key, e->job.rank, &item->spec, e->text, sizeof e->text);
     if (status != KV_OK) {
-        op_fail(op, status, "%s", text);
+        op_fail(op, status, "%s", e->text);
         return false;
     }
     item->key = key;
@@ -252,11 +277,8 @@ static bool look_up(struct engine *e, struct kvw_op *op, struct op_item *item)
 
 static bool named_twice(struct engine *e, struct kvw_op *op, struct key *key)
 {
-    char name[KEYS_TEXT_MAX];
-
     if (key->named_by == op->number) {
-        op_fail(op, KV_EINVAL, "%s stands twice in one call of rank %" PRIu32,
-                keys_text(&key->spec, name), e->job.rank);
+        stands_twice(e, op, &key->spec);
         return true;
     }
     key->named_by = op->number;
@@ -266,16 +288,18 @@ static bool named_twice(struct engine *e, struct kvw_op *op, struct key *key)
 /* Nothing is sent before every key of the call has been looked at. */
 static bool prepare(struct engine *e, struct kvw_op *op, size_t *pieces)
 {
+    struct key *key = NULL;
+
     for (size_t i = 0; i < op->item_count; i++) {
         struct op_item *push = op->pushes == NULL ? NULL : &op->pushes[i];
         struct op_item *pull = op->pulls == NULL ? NULL : &op->pulls[i];
-        struct key *key;
 
-        if ((push != NULL && !look_up(e, op, push)) ||
-            (pull != NULL && !look_up(e, op, pull))) {
+        if ((push != NULL && !look_up(e, op, push, key)) ||
+            (pull != NULL && !look_up(e, op, pull, key))) {
             return false;
         }
         key = push != NULL ? push->key : pull->key;
+        __builtin_prefetch(key->follower);
         if (named_twice(e, op, key)) {
             return false;
         }

@@ -97,20 +97,29 @@ static bool same_form(const struct key_spec *a, const struct key_spec *b)
            memcmp(a->shape, b->shape, a->dims * sizeof a->shape[0]) == 0;
 }
 
-enum kv_status keys_compare(const struct key *key, uint32_t rank,
-                            const struct key_spec *spec, char *error,
-                            size_t error_size)
+/* Apart, so that the good case has no large locals: they are cleared. */
+__attribute__((noinline)) static void tell_forms(const struct key *key,
+                                                 uint32_t rank,
+                                                 const struct key_spec *spec,
+                                                 char *error, size_t error_size)
 {
     char name[KEYS_TEXT_MAX];
     char registered[KEYS_FORM_TEXT_MAX], given[KEYS_FORM_TEXT_MAX];
 
-    if (same_form(&key->spec, spec)) {
-        return KV_OK;
-    }
     snprintf(
         error, error_size, "%s on rank %" PRIu32 ": registered as %s, given %s",
         keys_text(spec, name), rank, keys_form_text(&key->spec, registered),
         keys_form_text(spec, given));
+}
+
+enum kv_status keys_compare(const struct key *key, uint32_t rank,
+                            const struct key_spec *spec, char *error,
+                            size_t error_size)
+{
+    if (same_form(&key->spec, spec)) {
+        return KV_OK;
+    }
+    tell_forms(key, rank, spec, error, error_size);
     return KV_EMISMATCH;
 }
 
@@ -144,6 +153,29 @@ struct key *keys_find(const struct keys *k, const struct key_spec *spec)
         return map_get(&k->by_number, (uint64_t)spec->number);
     }
     return strmap_get(&k->by_name, spec->name, strlen(spec->name));
+}
+
+static bool is_named(const struct key *key, const struct key_spec *spec)
+{
+    if (spec->name == NULL || key->spec.name == NULL) {
+        return spec->name == key->spec.name && spec->number == key->spec.number;
+    }
+    return strcmp(spec->name, key->spec.name) == 0;
+}
+
+struct key *keys_find_next(const struct keys *k, struct key *before,
+                           const struct key_spec *spec)
+{
+    struct key *key = before == NULL ? NULL : before->follower;
+
+    if (key != NULL && is_named(key, spec)) {
+        return key;
+    }
+    key = keys_find(k, spec);
+    if (before != NULL) {
+        before->follower = key;
+    }
+    return key;
 }
 
 enum kv_status keys_add(struct keys *k, struct key *key)

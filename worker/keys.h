@@ -39,14 +39,16 @@ struct key_stall {
     bool connected;
 };
 
+/* What each push and pull looks at comes first, in two cache lines. */
 struct key {
-    struct key_spec spec; /* Its name is the key's own copy. */
-    uint64_t count;       /* Elements. */
-    uint64_t slice_step;  /* Elements of each slice but the last. */
-    uint32_t slice_count;
+    struct key *follower; /* Came after it in a call; a guess for the next. */
+    uint64_t named_by;    /* The last operation that named it. */
     struct slice *slices; /* Owned. */
     uint32_t *homes;      /* Owned; for each slice, the index of its route. */
-    uint64_t named_by;    /* The last operation that named it. */
+    uint64_t slice_step;  /* Elements of each slice but the last. */
+    struct key_spec spec; /* Its name is the key's own copy. */
+    uint32_t slice_count;
+    uint64_t count; /* Elements. */
     struct key_stall stall;
     struct key *next_lost; /* For who has it in no table. */
 };
@@ -60,6 +62,12 @@ void keys_init(struct keys *k);
 void keys_fini(struct keys *k); /* Frees the keys, too. */
 
 struct key *keys_find(const struct keys *k, const struct key_spec *spec);
+
+/* The same, for the key that comes after `before` in a call (NULL: the first):
+ * calls name the same keys in the same order, and a guess saves the search. A
+ * key that this has found is not removed any more. */
+struct key *keys_find_next(const struct keys *k, struct key *before,
+                           const struct key_spec *spec);
 
 /* Takes the key. KV_EEXIST, KV_ENOMEM. */
 KV_MUST_CHECK enum kv_status keys_add(struct keys *k, struct key *key);

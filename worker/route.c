@@ -104,7 +104,10 @@ static void fail(struct route *r)
 
     fsm_move(&r->fsm, ROUTE_FAILED);
     route_trouble(r, text);
-    log_error("%s", text);
+    if (r->connections > 0 && !r->peer->lost) { /* Else kvw_open() tells. */
+        r->peer->lost = true;
+        log_error("%s", text);
+    }
     courier_fail(r->courier, r->status, text);
     r->events->failed(r);
 }

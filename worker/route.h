@@ -57,6 +57,7 @@ struct peer {
     char address[KV_ADDRESS_MAX + 1];
     uint64_t told_ms; /* When the last line about it was logged. */
     bool missed;      /* That line said that it is not there. */
+    bool lost;        /* It was said that it is of no use any more. */
 };
 
 struct route;

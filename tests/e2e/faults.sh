@@ -13,6 +13,12 @@ job() {
     launcher=$!
 }
 
+# begun NAME: its four workers train.
+begun() {
+    joined() { [ "$(cat "$scratch/$1.err" 2>/dev/null | grep -c 'rank . of 4 joined')" -ge 4 ]; }
+    wait_for 20 "the workers to join" joined "$1"
+}
+
 # ends NAME: its workers agree; sets $hash.
 ends() {
     wait "$launcher" || fail "$1: $(tail -c 2000 "$scratch/$1.err")"
@@ -30,6 +36,7 @@ expect "second run" "$hash" "$peace"
 
 say "kill -9 of a server from outside, 5 times"
 job killed -n 4 -s 2
+begun killed
 for ((i = 1; i <= 5; i++)); do
     restarted() { [ "$(grep -c 'restarting it' "$scratch/killed.err")" -ge "$i" ]; }
     wait_for 20 "servers" eval '[ -n "$(children $launcher kvstored)" ]'
@@ -42,6 +49,7 @@ expect "killed" "$hash" "$peace"
 
 say "SIGSTOP of a server for 3 s, then of the other"
 job stopped -n 4 -s 2
+begun stopped
 for which in 1 2; do
     wait_for 20 "servers" eval '[ "$(children $launcher kvstored | wc -l)" = 2 ]'
     server=$(children "$launcher" kvstored | sed -n "${which}p")
@@ -57,7 +65,7 @@ kind=dist_async
 job async-peace -n 3 -s 2
 ends async-peace
 peace=$hash
-job async -n 3 -s 2 --chaos 5 --chaos-within 0.2
+job async -n 3 -s 2 --chaos 5 --chaos-within 0.06
 ends async
 expect_text "kills" "$scratch/async.err" 'killed servers 5 times'
 expect "async" "$hash" "$peace"

@@ -52,6 +52,7 @@ refuse "invalid choice: 'moon'" -n 1 -s 1 --launcher moon -- true
 refuse "cannot use /none/" -n 1 -s 1 --arena-dir /none -- true
 run 0 --help
 run 0 --version
+expect "version" "$(sed 's/kvlaunch//' "$out")" "$("$BUILD/kvstored" --version | sed 's/kvstored//')"
 run 0 -n 2 -s 2 --dry-run -- echo 'two words'
 expect_text "dry run" "$out" "^worker 1: .*KV_RANK=1.*echo 'two words'"
 expect_text "dry run" "$out" '^server 1: .*kvstored .*--root 127.0.0.1:'

@@ -38,11 +38,20 @@ marked() {
     done
 }
 
-cleanup() {
+nothing_marked() { [ -z "$(marked)" ]; }
+
+signal_marked() {
     local pid
     for pid in $(marked); do
-        kill -9 "$pid" 2>/dev/null
+        kill "-$1" "$pid" 2>/dev/null
     done
+}
+
+cleanup() {
+    local end=$((SECONDS + 8))
+    signal_marked TERM # A launcher takes its time, and its files with it.
+    until nothing_marked || [ $SECONDS -gt $end ]; do sleep 0.1; done
+    signal_marked KILL
     rm -rf "$scratch"
 }
 trap cleanup EXIT
@@ -68,8 +77,6 @@ wait_for() {
         sleep 0.02
     done
 }
-
-nothing_marked() { [ -z "$(marked)" ]; }
 
 # The pids of a launcher's children whose program is called NAME.
 children() {

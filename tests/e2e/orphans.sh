@@ -40,9 +40,7 @@ wait_for 20 "worker 1" test -e "$scratch/up.1"
 kill -9 "$(children "$launcher" python3 | head -n 1)" "$launcher" || fail "they have ended"
 wait "$launcher" 2>/dev/null
 wait_for 10 "the servers to notice" servers_gone
-for pid in $(marked); do
-    kill -9 "$pid" 2>/dev/null
-done
+signal_marked KILL
 rm -rf "$scratch"/arenas/*
 
 say "kill -9 at $runs moments of its start"
@@ -58,5 +56,7 @@ start
 wait_for 20 "worker 1" test -e "$scratch/up.1"
 kill -9 "$(children "$launcher" python3 | head -n 1)" || fail "it has ended"
 kill -TERM "$launcher"
+wait "$launcher"
+expect "exit status" $? 143
 nothing_left
 pass

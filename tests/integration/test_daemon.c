@@ -276,6 +276,18 @@ static void test_beyond_loopback_it_wants_a_key(void **state)
         2);
 }
 
+static void test_listening_everywhere_it_says_where_it_was_reached(void **state)
+{
+    struct fixture *f = *state;
+    struct daemon_child *d =
+        launch(f, 0, "--listen 0.0.0.0:0 --insecure --volatile --shards 1");
+    char address[ADDRESS_TEXT_MAX];
+
+    assert_memory_equal(d->address, "0.0.0.0:", 8);
+    snprintf(address, sizeof address, "127.0.0.1:%s", d->address + 8);
+    assert_string_equal(call_root(f, address, 0)->reply.address, address);
+}
+
 /* --- Several servers ----------------------------------------------------- */
 
 static struct daemon_child *launch_second(struct fixture *f)
@@ -338,6 +350,7 @@ int main(void)
         TEST(test_after_a_crash_the_operator_is_asked),
         TEST(test_an_address_in_use_is_said_so),
         TEST(test_beyond_loopback_it_wants_a_key),
+        TEST(test_listening_everywhere_it_says_where_it_was_reached),
         TEST(test_servers_find_their_root_and_find_it_again),
     };
 

@@ -156,12 +156,32 @@ static void test_a_blocked_link_reads_no_more(void **state)
     }
     assert_int_equal(f->right.heads, 1);
     assert_int_equal(f->right.frames, 0);
+    assert_false(uv_is_active((uv_handle_t *)&f->right.link.tcp));
     assert_in_range(link_queued(&f->left.link), KV_PAYLOAD_MAX, SIZE_MAX);
     link_resume(&f->right.link);
     assert_int_equal(f->right.heads, 1); /* Not from here. */
     run_until(f, &f->right.frames, 40);
     assert_int_equal(f->right.heads, 41);
     assert_int_equal(f->right.wrong, 0);
+}
+
+/* So many that the socket fills up in the middle of heads, too. */
+static void test_a_flood_of_tiny_frames(void **state)
+{
+    struct fixture *f = *state;
+
+    f->right.block = 1;
+    for (int i = 0; i < 150000; i++) {
+        send_frame(&f->left, 5);
+    }
+    run_until(f, &f->right.heads, 1);
+    run_on(f);
+    assert_in_range(link_queued(&f->left.link), 1, SIZE_MAX);
+    link_resume(&f->right.link);
+    run_until(f, &f->right.frames, 150000);
+    run_until(f, &f->left.sent, 150000);
+    assert_int_equal(f->right.wrong, 0);
+    assert_int_equal(f->left.wrong, 0);
 }
 
 static void test_blocking_now_and_then_loses_nothing(void **state)
@@ -367,6 +387,7 @@ int main(void)
         TEST(test_nothing_is_written_before_the_callbacks_are_over),
         TEST(test_the_steady_state_allocates_nothing),
         TEST(test_a_blocked_link_reads_no_more),
+        TEST(test_a_flood_of_tiny_frames),
         TEST(test_blocking_now_and_then_loses_nothing),
         TEST(test_resuming_another_link_from_an_event),
         TEST(test_a_peer_that_does_not_read_is_borne_with),

@@ -6,8 +6,11 @@
  *   sim_run      one job: chaos, then calm, then the audit
  *   sim_plan     what the job is: drawn from the seed
  *   sim_oracle   what must come out: the fold, computed without a server
- *   sim_worker   a training process: an app, and a courier a shard
+ *   sim_worker   a training process: a courier a shard
+ *   sim_app      the program in it: opens, settings, and steps (sim_step)
  *   sim_server   a shard, its sessions, its arena; dies at any crash point
+ *   sim_life     how it starts and ends; sim_timer: what its clock does
+ *   sim_audit    what its arena must hold at any time
  *   sim_crash    where it dies: link-time seams round the arena
  *   sim_net      connections that delay, lose, and cut frames in half
  *   sim_heap     the allocator: what a dead process had is gone with it

@@ -7,9 +7,6 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_heap.h"
 
-/* A slice lies that far into its tensor. */
-#define OFFSET 256
-
 /* --- Opening -------------------------------------------------------------- */
 
 static void on_opened(struct request *r, enum kv_status status,
@@ -222,147 +219,6 @@ static bool enter_step(struct sim_worker *w, bool *acted)
 
 /* --- Steps ---------------------------------------------------------------- */
 
-static void make_push(struct sim_worker *w, struct sim_op *op)
-{
-    const struct plan *p = &w->sim->plan;
-    size_t size = p->slice[op->slice].size;
-
-    for (uint32_t i = 0; i < p->inputs[w->rank]; i++) {
-        op->tensors[i] = mem_alloc(OFFSET + size);
-        KV_CHECK(op->tensors[i] != NULL);
-        plan_gradient(p, w->rank, op->slice, op->version, i,
-                      w->saved.value[op->slice], op->tensors[i] + OFFSET);
-        op->inputs[i] = op->tensors[i];
-    }
-    op->part.inputs = op->inputs;
-    op->part.input_count = p->inputs[w->rank];
-}
-
-static void make_op(struct sim_worker *w, uint32_t slice, uint32_t n,
-                    uint32_t version, bool pull)
-{
-    struct sim_op *op = &w->ops[slice][n];
-
-    memset(op, 0, sizeof *op);
-    op->slice = slice;
-    op->version = version;
-    op->part.slice = &w->slices[slice];
-    op->part.pull = pull;
-    op->part.priority = (int)sim_below(w->sim, 4) - (int)slice;
-    op->part.offset = OFFSET;
-    op->part.owner = op;
-    if (pull) {
-        op->tensors[0] = mem_zalloc(1, OFFSET + w->sim->plan.slice[slice].size);
-        KV_CHECK(op->tensors[0] != NULL);
-        op->part.out = op->tensors[0];
-    } else {
-        make_push(w, op);
-    }
-}
-
-/* What a life before has pushed in this step is not pushed again. */
-static void begin_step(struct sim_worker *w)
-{
-    const struct plan *p = &w->sim->plan;
-    uint32_t step = w->saved.step;
-
-    w->left = 0;
-    w->unanswered = 0;
-    for (uint32_t i = 0; i < p->slices; i++) {
-        const struct plan_ops *ops = &p->ops[w->rank][step][i];
-        uint32_t version = p->slice[i].before[step];
-
-        w->next_op[i] = 0;
-        for (uint32_t n = 0; n < ops->count; n++) {
-            version += !ops->pull[n];
-            if (ops->pull[n]) {
-                make_op(w, i, n,
-                        version > w->pushed[i] ? version : w->pushed[i], true);
-            } else if (version > w->pushed[i]) {
-                make_op(w, i, n, version, false);
-            } else {
-                w->ops[i][n].part.slice = NULL;
-            }
-        }
-        w->left += ops->count;
-    }
-    w->begun = true;
-}
-
-static void submit_next(struct sim_worker *w)
-{
-    const struct plan *p = &w->sim->plan;
-    uint32_t i = sim_below(w->sim, p->slices);
-    struct sim_op *op;
-
-    while (w->next_op[i] == p->ops[w->rank][w->saved.step][i].count) {
-        i = (i + 1) % p->slices;
-    }
-    op = &w->ops[i][w->next_op[i]++];
-    w->left--;
-    if (op->part.slice == NULL) {
-        return;
-    }
-    if (!op->part.pull) {
-        w->pushed[i] = op->version;
-    }
-    w->unanswered++;
-    sim_note(w->sim, op->part.pull ? "pull" : "push", w->rank, i, op->version);
-    courier_submit(w->lanes[p->slice[i].shard].courier, &op->part);
-}
-
-static void end_step(struct sim_worker *w)
-{
-    const struct plan *p = &w->sim->plan;
-
-    for (uint32_t i = 0; i < p->slices; i++) {
-        const struct plan_ops *ops = &p->ops[w->rank][w->saved.step][i];
-
-        for (uint32_t n = 0; n < ops->count; n++) {
-            struct sim_op *op = &w->ops[i][n];
-
-            if (op->part.slice != NULL && op->part.pull) {
-                memcpy(w->saved.value[i], op->tensors[0] + OFFSET,
-                       p->slice[i].size);
-            }
-            for (uint32_t t = 0; op->part.slice != NULL && t < PLAN_INPUTS_MAX;
-                 t++) {
-                mem_free(op->tensors[t]);
-            }
-        }
-    }
-    sim_note(w->sim, "step", w->rank, w->saved.step, 0);
-    w->saved.step++;
-    w->begun = false;
-}
-
-void sim_app_part_done(struct sim_worker *w, struct part *p,
-                       enum kv_status status, const char *text, uint64_t round)
-{
-    const struct sim_op *op = p->owner;
-    const char *wrong;
-
-    if (status != KV_OK) {
-        sim_fail(w->sim, "rank %u slice %u round %u: %s: %s", w->rank,
-                 op->slice, op->version, kv_strstatus(status), text);
-    }
-    if (round != op->version) {
-        sim_fail(w->sim, "rank %u slice %u: a %s of round %u was answered %u",
-                 w->rank, op->slice, p->pull ? "pull" : "push", op->version,
-                 (unsigned)round);
-    }
-    w->unanswered--;
-    if (!p->pull) {
-        return;
-    }
-    wrong = oracle_check_pull(&w->sim->oracle, &w->sim->plan, w->rank,
-                              op->slice, op->version, op->tensors[0] + OFFSET);
-    if (wrong != NULL) {
-        sim_fail(w->sim, "rank %u slice %u round %u: %s", w->rank, op->slice,
-                 op->version, wrong);
-    }
-}
-
 static bool step(struct sim_worker *w)
 {
     bool acted = false;
@@ -375,17 +231,17 @@ static bool step(struct sim_worker *w)
         if (!enter_step(w, &acted)) {
             return acted;
         }
-        begin_step(w);
+        sim_step_begin(w);
         return true;
     }
     if (w->left > 0) {
-        submit_next(w);
+        sim_step_submit(w);
         return true;
     }
     if (w->unanswered > 0) {
         return false;
     }
-    end_step(w);
+    sim_step_end(w);
     return true;
 }
 

@@ -128,17 +128,15 @@ static uint64_t hash_of(const struct sim_frame *f)
     return hash;
 }
 
-/* The arena's id is the one number that no seed decides. */
-static bool is_welcome(const struct sim_frame *f, bool up)
-{
-    return !up && f->request_id == 0 && f->size == 0 && f->hello;
-}
-
 bool sim_write(struct sim *sim, struct sim_conn *c, bool up)
 {
     struct sim_pipe *pipe = up ? &c->up : &c->down;
-    struct sim_frame *f = take(&pipe->kept);
+    struct sim_frame *f;
 
+    if (pipe->wire.count >= sim->plan.weather.window) {
+        return false;
+    }
+    f = take(&pipe->kept);
     if (f == NULL) {
         return false;
     }
@@ -149,7 +147,7 @@ bool sim_write(struct sim *sim, struct sim_conn *c, bool up)
     }
     let_go(sim, c, up, f);
     sim_note(sim, up ? "write up" : "write down", c->id, f->size,
-             is_welcome(f, up) ? 0 : hash_of(f));
+             f->hello ? 0 : hash_of(f)); /* A welcome: the id is random. */
     if (c->cut) {
         free_frame(f);
     } else {

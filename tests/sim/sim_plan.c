@@ -27,9 +27,13 @@ static uint32_t between(uint64_t *random, uint32_t low, uint32_t high)
 
 /* --- The job -------------------------------------------------------------- */
 
-static size_t draw_count(uint64_t *random, enum kv_dtype dtype)
+static size_t draw_count(uint64_t *random, enum kv_dtype dtype, bool crowded)
 {
     size_t direct = KV_DIRECT_MIN / kv_dtype_size(dtype);
+
+    if (crowded) {
+        return direct;
+    }
 
     switch (below(random, 8)) {
     case 0:
@@ -53,7 +57,7 @@ static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
     s->key_id = i / 2;
     s->index = i % 2;
     s->dtype = p->async ? KV_F32 : dtypes[below(random, 4)];
-    s->count = draw_count(random, s->dtype);
+    s->count = draw_count(random, s->dtype, p->crowded);
     s->size = s->count * kv_dtype_size(s->dtype);
     KV_CHECK(s->count <= PLAN_COUNT_MAX);
     for (uint32_t step = 0; step < p->steps; step++) {
@@ -145,6 +149,7 @@ static void make_weather(struct plan_weather *w, uint64_t *random)
     static const uint32_t intruders[] = {0, 0, 100, 300};
     static const uint32_t sheds[] = {0, 0, 100, 400};
     static const uint32_t factors[] = {1, 1, 100, 400};
+    static const uint32_t windows[] = {1, 2, 8, 1000};
 
     w->cut = cuts[below(random, 4)];
     w->kill = kills[below(random, 4)];
@@ -152,6 +157,8 @@ static void make_weather(struct plan_weather *w, uint64_t *random)
     w->intruder = intruders[below(random, 4)];
     w->shed = sheds[below(random, 4)];
     w->held_factor = factors[below(random, 4)];
+    w->window = windows[below(random, 4)];
+    w->room = 1u << between(random, 4, 20);
     w->chaos_steps = between(random, 300, 3000);
 }
 
@@ -167,6 +174,12 @@ void plan_make(struct plan *p, uint64_t seed)
     p->slices = between(&random, 1, PLAN_SLICES_MAX);
     p->steps = between(&random, 3, PLAN_STEPS_MAX);
     p->async = below(&random, 4) == 0;
+    p->crowded = below(&random, 25) == 0;
+    if (p->crowded) {
+        p->shards = 1;
+        p->slices = between(&random, 3, PLAN_SLICES_MAX);
+        p->steps = 3;
+    }
     p->everyone_sets = below(&random, 3) == 0;
     choose_optimizer(p, &random);
     for (uint32_t i = 0; i < p->slices; i++) {
@@ -180,6 +193,11 @@ void plan_make(struct plan *p, uint64_t seed)
         }
     }
     make_weather(&p->weather, &random);
+    if (p->crowded) {
+        p->weather.held_factor = 400;
+        p->weather.window = 1;
+        p->weather.room = 1;
+    }
 }
 
 uint32_t plan_step_of(const struct plan *p, uint32_t slice, uint32_t round)

@@ -47,12 +47,15 @@ struct plan_weather {
     uint32_t cut, kill, crash, intruder, shed;
     uint32_t chaos_steps;
     uint32_t held_factor; /* Held bytes count that often. */
+    uint32_t window;      /* Frames that fit into a queue or onto a wire. */
+    uint32_t room;        /* Bytes that are sent at a time, at most. */
 };
 
 struct plan {
     uint64_t seed;
     uint32_t workers, shards, slices, steps;
     bool async;
+    bool crowded;          /* Large slices, no memory, and orders that cross. */
     const char *optimizer; /* NULL: none. */
     const char *params;
     uint32_t hyper_step; /* The learning rate falls before this one; or 0. */

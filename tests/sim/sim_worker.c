@@ -73,10 +73,11 @@ bool sim_worker_notice(struct sim_worker *w, struct sim_conn *c)
 bool sim_worker_pump(struct sim_worker *w, uint32_t shard)
 {
     struct sim_conn *c = w->lanes[shard].conn;
-    uint32_t kept, room = 1u << (4 + sim_below(w->sim, 16));
+    uint32_t kept, room = 1 + sim_below(w->sim, w->sim->plan.weather.room);
     unsigned before;
 
-    if (c == NULL || c->worker_end != SIM_END_UP) {
+    if (c == NULL || c->worker_end != SIM_END_UP ||
+        c->up.kept.count >= w->sim->plan.weather.window) {
         return false;
     }
     kept = c->up.kept.count;

@@ -159,6 +159,89 @@ static void test_slots_are_checked(void **state)
     assert_int_equal(courier_add_slice(f->courier, s), KV_OK);
 }
 
+static uint32_t draw(uint64_t *random, uint32_t bound)
+{
+    *random = *random * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return (uint32_t)(*random >> 33) % bound;
+}
+
+/* Anything that message_unpack() lets through. */
+static size_t draw_message(const struct fixture *f, uint64_t *random,
+                           struct message *m, struct run *runs)
+{
+    static const enum message_kind kinds[] = {MESSAGE_ANSWER,  MESSAGE_ANSWER,
+                                              MESSAGE_AGAIN,   MESSAGE_ERROR,
+                                              MESSAGE_STALLED, MESSAGE_OK};
+    static const uint32_t sizes[] = {0, 0, SMALL * 4, SMALL * 4, 8, LARGE * 4};
+    size_t total = 0;
+
+    *m = (struct message){.kind = kinds[draw(random, 6)]};
+    if (m->kind == MESSAGE_ERROR) {
+        m->error.status = KV_EINVAL;
+        m->error.text = "no";
+        m->error.about_slot = draw(random, 4) > 0;
+        m->error.pull = draw(random, 2) == 0;
+        m->error.slot = draw(random, SLICES + 2);
+        m->error.round = draw(random, 4);
+    } else if (m->kind == MESSAGE_STALLED) {
+        m->stalled.slot = draw(random, SLICES + 2);
+    } else if (m->kind != MESSAGE_OK) {
+        m->batch.runs = runs;
+        m->batch.run_count = 1 + draw(random, 3);
+        for (uint32_t i = 0; i < m->batch.run_count; i++) {
+            runs[i] =
+                (struct run){draw(random, SLICES + 2), 1 + draw(random, 3),
+                             draw(random, 4), sizes[draw(random, 6)]};
+            if (m->kind == MESSAGE_AGAIN) {
+                runs[i].size = 0;
+            }
+            total += (size_t)runs[i].size * runs[i].count;
+        }
+    }
+    return total;
+}
+
+static void hear(struct fixture *f, uint64_t *random)
+{
+    static float bytes[16 * LARGE];
+    struct run runs[3];
+    struct message m;
+    size_t size = draw_message(f, random, &m, runs);
+    uint64_t id = draw(random, 3) == 0 ? draw(random, 8) : 0;
+    void *sink = NULL;
+    enum kv_status status = courier_head(f->courier, &m, size, &sink);
+
+    if (status == KV_OK) {
+        status = courier_frame(f->courier, id, &m, sink != NULL ? sink : bytes,
+                               size);
+    }
+    if (status != KV_OK && draw(random, 4) == 0) {
+        reconnect(f);
+    }
+}
+
+static void test_no_server_can_break_it(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t random = 1;
+
+    for (int life = 0; life < 100; life++) {
+        while (f->part_count < PARTS - 2) {
+            push(f, draw(&random, SLICES), 0, 1 + draw(&random, 2));
+            pull(f, draw(&random, SLICES));
+            pump(f);
+            hear(f, &random);
+            hear(f, &random);
+        }
+        courier_down(f->courier);
+        courier_fail(f->courier, KV_ECANCELED, "");
+        courier_up(f->courier);
+        assert_int_equal(courier_pending(f->courier), 0);
+        f->part_count = 0;
+    }
+    assert_int_equal(f->done_count, 100 * (PARTS - 2));
+}
+
 /* --- Requests and notices ------------------------------------------------- */
 
 static void test_replies_find_their_requests_in_any_order(void **state)
@@ -220,6 +303,7 @@ int main(void)
         TEST(test_an_old_acknowledgement_is_harmless),
         TEST(test_a_value_nobody_asked_for_breaks_the_protocol),
         TEST(test_slots_are_checked),
+        TEST(test_no_server_can_break_it),
         TEST(test_replies_find_their_requests_in_any_order),
         TEST(test_notices_reach_the_owner),
     };

@@ -55,6 +55,30 @@ static const struct key *find(const char *name, int64_t number)
     return keys_find(&keys, &s);
 }
 
+static struct key *find_next(struct key *before, const char *name,
+                             int64_t number)
+{
+    struct key_spec s = spec_of(name, number);
+
+    return keys_find_next(&keys, before, &s);
+}
+
+static void test_a_guess_never_finds_the_wrong_key(void **state)
+{
+    struct key *a = add(NULL, 1), *b = add(NULL, 2), *c = add("c", 0);
+
+    (void)state;
+    for (int call = 0; call < 3; call++) {
+        assert_ptr_equal(find_next(NULL, NULL, 1), a);
+        assert_ptr_equal(find_next(a, NULL, 2), b);
+        assert_ptr_equal(find_next(b, "c", 0), c);
+        assert_ptr_equal(find_next(b, NULL, 1), a); /* Another order. */
+        assert_ptr_equal(find_next(a, "c", 0), c);
+        assert_null(find_next(a, "2", 0));
+        assert_null(find_next(c, NULL, 0));
+    }
+}
+
 static void test_a_number_and_its_digits_are_two_keys(void **state)
 {
     const struct key *number = add(NULL, 7), *name = add("7", 0);
@@ -200,6 +224,7 @@ static void test_without_memory_there_is_no_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_a_guess_never_finds_the_wrong_key),
         TEST(test_a_number_and_its_digits_are_two_keys),
         TEST(test_any_int64_is_a_key),
         TEST(test_the_second_key_of_a_name_is_refused),

@@ -22,13 +22,15 @@ static void test_a_rank_that_holds_much_has_to_wait(void **state)
 
 static void test_what_is_put_back_is_told_in_one_frame(void **state)
 {
+    const bool blocked[] = {false, true};
     struct fixture *f = *state;
 
     create_many(f, 40, 64);
-    push(f, 1, 0, 40, 1, 64, 1);
-    shard_shed(f->shard, 1);
+    push(f, 0, 0, 1, 1, 64, 1);
+    push(f, 1, 1, 39, 1, 64, 1);
+    shard_untangle(f->shard, blocked);
     flush(f);
-    expect_run(next_sent(f, MESSAGE_AGAIN, 1), 0, 20, 20, 1, 0);
+    expect_run(next_sent(f, MESSAGE_AGAIN, 1), 0, 1, 39, 1, 0);
     expect_silence(f);
 }
 

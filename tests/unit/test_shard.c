@@ -302,35 +302,6 @@ static void test_a_session_takes_its_contributions_with_it(void **state)
     expect_state(f, slot, 3);
 }
 
-static void test_the_newest_half_is_put_back(void **state)
-{
-    struct fixture *f = *state;
-    size_t held;
-
-    for (uint32_t i = 0; i < 6; i++) {
-        create(f, i, 5000, 0);
-    }
-    for (uint32_t i = 0; i < 5; i++) {
-        push(f, 1, i, 1, 5000, 1);
-    }
-    shard_pull(f->shard, 1, 4, 1);
-    held = shard_held(f->shard, 1);
-    expect_silence(f);
-    shard_shed(f->shard, 1);
-    for (uint32_t slot = 2; slot < 5; slot++) {
-        expect_answer(f, false, 1, slot, 1, KV_EAGAIN);
-    }
-    expect_silence(f);
-    assert_true(shard_held(f->shard, 1) <= held / 2);
-    assert_true(f->released > 0);
-    push(f, 0, 4, 1, 5000, 1);
-    expect_silence(f);
-    push(f, 1, 4, 1, 5000, 1); /* Sent again. */
-    expect_ack(f, 0, 4, 1);
-    expect_ack(f, 1, 4, 1);
-    expect_pulled(f, 1, 4, 1, 2); /* The pull had stayed. */
-}
-
 static void test_what_a_rank_holds_is_counted(void **state)
 {
     struct fixture *f = *state;
@@ -412,7 +383,6 @@ int main(void)
         TEST(test_async_applies_each_push_at_once, async),
         TEST(test_async_without_an_optimizer_is_refused, async),
         TEST(test_a_session_takes_its_contributions_with_it, sync),
-        TEST(test_the_newest_half_is_put_back, sync),
         TEST(test_what_a_rank_holds_is_counted, sync),
         TEST(test_the_steady_state_allocates_nothing, alone),
         TEST(test_the_steady_state_allocates_nothing, crowd),

@@ -268,7 +268,10 @@ static void step(struct job *j)
         shard_forget(j->f->shard, rank);
         come_back(j, rank);
     } else if (what < 12) {
-        shard_shed(j->f->shard, rank);
+        bool blocked[RANKS] = {false};
+
+        blocked[rank] = true;
+        shard_untangle(j->f->shard, blocked);
     } else {
         act(j, rank, slot);
     }
