@@ -24,7 +24,7 @@
 #define KV_BATCH_RUNS_MAX 128     /* Runs of slices in a frame; message.h. */
 
 #define KV_RANKS_MAX 1024       /* Workers of a job. */
-#define KV_SERVERS_MAX 1024     /* Servers of a job. */
+#define KV_SERVERS_MAX 512      /* Servers of a job; Joined names them all. */
 #define KV_SHARDS_MAX 64        /* Shards of a server. */
 #define KV_SLOTS_MAX (1u << 24) /* Slices of a shard. */
 

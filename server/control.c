@@ -9,6 +9,9 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
+#define REFUSALS_LOGGED 20 /* In REFUSALS_MS. */
+#define REFUSALS_MS 10000
+
 static struct guest *guest_of(struct link *l)
 {
     return l->data;
@@ -97,7 +100,8 @@ static void on_closed(struct link *l, enum kv_status status, const char *text)
     guest_name(g, name, sizeof name);
     if (worker && !c->roster.rank[g->rank].left) {
         log_warn("%s is gone without leaving: %s", name, text);
-    } else if (status == KV_EPROTO || status == KV_ETOOBIG) {
+    } else if ((status == KV_EPROTO || status == KV_ETOOBIG) &&
+               log_allow(&c->refusals, uv_now(c->hub->loop))) {
         log_warn("%s: connection closed: %s", name, text);
     } else {
         log_debug("%s: connection closed: %s", name, text);
@@ -251,6 +255,9 @@ enum kv_status control_open(struct control *c,
     c->arena = config->arena;
     c->slice_bytes = config->slice_bytes;
     c->anywhere = config->anywhere;
+    c->refusals = (struct log_limit){.about = "guests turned away",
+                                     .count_max = REFUSALS_LOGGED,
+                                     .interval_ms = REFUSALS_MS};
     list_init(&c->guests);
     parking_init(&c->parking);
     c->by_rank = mem_zalloc(config->workers, sizeof(struct guest *));

@@ -16,6 +16,7 @@
 
 #include <uv.h>
 
+#include "common/base/log.h"
 #include "proto/handshake.h"
 #include "proto/link.h"
 #include "server/directory.h"
@@ -49,6 +50,7 @@ struct control {
     bool placing;               /* The directory is there. */
     struct ledger ledger;
     struct parking parking;
+    struct log_limit refusals;
     struct list guests;
     struct guest **by_rank, **by_server; /* Their current link, or NULL. */
     uv_timer_t tick;                     /* Runs while something is parked. */

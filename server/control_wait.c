@@ -37,10 +37,13 @@ void guest_answer_error(struct guest *g, uint64_t id, enum kv_status status,
 void guest_turn_away(struct guest *g, uint64_t id, enum kv_status status,
                      const char *text)
 {
-    char name[128];
+    struct control *c = g->control;
+    char name[GUEST_NAME_MAX];
 
-    guest_name(g, name, sizeof name);
-    log_warn("%s is turned away: %s", name, text);
+    if (log_allow(&c->refusals, uv_now(c->hub->loop))) {
+        guest_name(g, name, sizeof name);
+        log_warn("%s is turned away: %s", name, text);
+    }
     guest_answer_error(g, id, status, text);
     guest_dismiss(g);
     link_finish(&g->link);

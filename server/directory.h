@@ -23,7 +23,8 @@
 
 /* A slice's entry in a placement: u32, little-endian. */
 #define DIRECTORY_ENTRY_SIZE 4
-#define DIRECTORY_SLICES_MAX (KV_PAYLOAD_MAX / DIRECTORY_ENTRY_SIZE)
+/* A worker gets the placement through its staging buffer. */
+#define DIRECTORY_SLICES_MAX (KV_BATCH_PAYLOAD_MAX / DIRECTORY_ENTRY_SIZE)
 
 struct key_desc {
     const char *name; /* NULL: the key is `number`. */

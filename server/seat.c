@@ -12,6 +12,10 @@
 #define QUEUED_HIGH_BYTES ((size_t)64 << 20)
 #define QUEUED_LOW_BYTES ((size_t)16 << 20)
 
+/* Answers of at least so much are written between two frames that come in,
+ * while the values are still in the cache, rather than after all of them. */
+#define WRITE_NOW_BYTES ((size_t)128 << 10)
+
 /* --- Sending ------------------------------------------------------------- */
 
 static void on_block_sent(struct out_frame *f)
@@ -58,7 +62,12 @@ void seats_flush(struct shard_thread *t)
     struct list_link *node;
 
     while ((node = list_pop(&t->dirty)) != NULL) {
-        session_flush(&LIST_ENTRY(node, struct seat, among_dirty)->session);
+        struct seat *seat = LIST_ENTRY(node, struct seat, among_dirty);
+
+        session_flush(&seat->session);
+        if (link_queued(&seat->link) >= WRITE_NOW_BYTES) {
+            link_flush(&seat->link);
+        }
     }
 }
 
@@ -134,13 +143,14 @@ static void on_closed(struct link *l, enum kv_status status, const char *text)
     struct seat *seat = l->data;
     struct shard_thread *t = seat->thread;
 
-    if (status == KV_OK || status == KV_ECONN || status == KV_ESTALE) {
-        log_debug("shard %" PRIu32 ": rank %" PRIu32 " at %s: %s", t->index,
-                  seat->rank, seat->peer, text);
-    } else {
+    if (status != KV_OK && status != KV_ECONN && status != KV_ESTALE &&
+        log_allow(&t->refusals, uv_now(&t->loop))) {
         log_warn("shard %" PRIu32 ": rank %" PRIu32
                  " at %s: connection closed: %s",
                  t->index, seat->rank, seat->peer, text);
+    } else {
+        log_debug("shard %" PRIu32 ": rank %" PRIu32 " at %s: %s", t->index,
+                  seat->rank, seat->peer, text);
     }
     seat_leave(seat);
     list_unlink(&seat->among_seats);
@@ -216,8 +226,10 @@ static void turn_away(struct seat *seat, enum kv_status status,
 
     m.error.status = status;
     m.error.text = text;
-    log_warn("shard %" PRIu32 ": rank %" PRIu32 " at %s is turned away: %s",
-             seat->thread->index, seat->rank, seat->peer, text);
+    if (log_allow(&seat->thread->refusals, uv_now(&seat->thread->loop))) {
+        log_warn("shard %" PRIu32 ": rank %" PRIu32 " at %s is turned away: %s",
+                 seat->thread->index, seat->rank, seat->peer, text);
+    }
     send_message(seat, &m, 0, NULL, 0, NULL, NULL);
     link_finish(&seat->link);
 }

@@ -8,6 +8,9 @@
 #include "common/base/mem.h"
 #include "common/compute/denormals.h"
 
+#define REFUSALS_LOGGED 20 /* In REFUSALS_MS. */
+#define REFUSALS_MS 10000
+
 struct adoption {
     struct mail mail;
     int fd;
@@ -130,6 +133,9 @@ enum kv_status shard_thread_open(struct shard_thread *t, uint32_t index,
     memset(t, 0, sizeof *t);
     t->index = index;
     t->workers = config->identity.workers;
+    t->refusals = (struct log_limit){.about = "workers turned away",
+                                     .count_max = REFUSALS_LOGGED,
+                                     .interval_ms = REFUSALS_MS};
     list_init(&t->seats);
     list_init(&t->dirty);
     snprintf(error, error_size, "no memory or descriptors for a shard");

@@ -21,6 +21,7 @@
 #include <uv.h>
 
 #include "common/base/list.h"
+#include "common/base/log.h"
 #include "common/base/mailbox.h"
 #include "proto/handshake.h"
 #include "proto/link.h"
@@ -41,6 +42,7 @@ struct shard_thread {
     struct mail stop;
     struct link_hub hub;
     struct shard *shard;
+    struct log_limit refusals;
     struct list seats;     /* All links, those that are closing too. */
     struct seat **by_rank; /* The one that speaks for it, or NULL. */
     struct list dirty;     /* Seats with answers to flush. */

@@ -53,7 +53,8 @@ struct cluster {
 
 /* The thread sanitizer does not see how libuv closes a descriptor, and takes
  * the next use of its number, in another thread, for a race. */
-const char *__tsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *
+__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
     return "race:epoll_ctl\nrace:cluster_cut\n";

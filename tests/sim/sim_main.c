@@ -24,7 +24,7 @@
 
 /* What a job tells; in memory that it shares with the parent. */
 struct report {
-    uint64_t seed, seeds, steps;
+    uint64_t seed, seeds, steps, trace;
     struct sim_faults faults;
     bool failed;
     char reason[512];
@@ -59,6 +59,7 @@ static void count(struct report *r, const struct sim *sim)
 {
     r->seeds++;
     r->steps += sim->steps;
+    r->trace += sim->trace; /* In any order. */
     r->faults.cuts += sim->faults.cuts;
     r->faults.kills += sim->faults.kills;
     r->faults.crashes += sim->faults.crashes;
@@ -167,7 +168,8 @@ static bool summarize(const struct options *o, const struct report *reports,
 
     for (unsigned job = 0; job < o->jobs; job++) {
         const struct report *r = &reports[job];
-        struct sim one = {.steps = r->steps, .faults = r->faults};
+        struct sim one = {
+            .steps = r->steps, .trace = r->trace, .faults = r->faults};
 
         count(&all, &one);
         all.seeds += r->seeds - 1;
@@ -180,10 +182,11 @@ static bool summarize(const struct options *o, const struct report *reports,
            " steps, %" PRIu64 " cuts (%" PRIu64 " within a frame), %" PRIu64
            " servers and %" PRIu64 " workers killed, %" PRIu64
            " intruders, %" PRIu64 " stale turned away, %" PRIu64
-           " waits and %" PRIu64 " sheddings, %.1f s: %s\n",
+           " waits and %" PRIu64 " sheddings, trace %016" PRIx64
+           ", %.1f s: %s\n",
            o->first, o->last, all.seeds, all.steps, f->cuts, f->halves,
            f->kills, f->crashes, f->intruders, f->stale, f->waits, f->sheds,
-           seconds, all.failed ? "FAILED" : "ok");
+           all.trace, seconds, all.failed ? "FAILED" : "ok");
     return !all.failed;
 }
 

@@ -114,16 +114,15 @@ static bool work(struct sim *sim)
 static void intrude(struct sim *sim)
 {
     uint32_t rank = sim_below(sim, sim->plan.workers);
+    uint32_t shard = sim_below(sim, sim->plan.shards);
     uint64_t life = sim->workers[rank].incarnation - sim_below(sim, 2);
-    struct sim_conn *c;
+    uint64_t token = plan_draw(&sim->random) & ~UINT64_C(1);
 
     if (sim->conn_count + 32 > SIM_CONNS_MAX) {
         return;
     }
     sim->faults.intruders++;
-    c = sim_connect(sim, rank, sim_below(sim, sim->plan.shards), life,
-                    plan_draw(&sim->random) & ~UINT64_C(1), true);
-    c->cut = true;
+    sim_connect(sim, rank, shard, life, token, true)->cut = true;
 }
 
 static bool fault(struct sim *sim)

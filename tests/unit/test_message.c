@@ -74,15 +74,11 @@ static void test_the_largest_messages_fit(void **state)
     fill(f, MESSAGE_JOINED);
     fill_servers(f, KV_SERVERS_MAX);
     for (int i = 0; i < KV_SERVERS_MAX; i++) {
-        f->address[i] = "10.1.1.1:9700";
+        f->address[i] = "255.255.255.255:65535"; /* Of IPv4 the longest. */
     }
-    f->message.joined.server_count = 900; /* What KV_META_MAX has room for. */
     expect_taken(f);
-    assert_int_equal(f->got.joined.server_count, 900);
-    f->message.joined.server_count = KV_SERVERS_MAX;
-    assert_int_equal(
-        message_pack(&f->message, f->meta, SIZE_MAX, &f->meta_size),
-        KV_ETOOBIG);
+    assert_int_equal(f->got.joined.server_count, KV_SERVERS_MAX);
+    assert_in_range(f->meta_size, 1, KV_META_MAX);
 }
 
 static void test_packing_never_exceeds_its_room(void **state)
