@@ -19,8 +19,13 @@ static size_t round_up(size_t size, size_t unit)
 
 static size_t payload_size(size_t size)
 {
-    size = round_up(size == 0 ? 1 : size, ARENA_ALIGN);
-    return size <= ARENA_FINE_MAX ? size : round_up(size, ARENA_FINE_MAX);
+    unsigned power;
+
+    if (size <= ARENA_FINE_MAX) {
+        return round_up(size == 0 ? 1 : size, ARENA_ALIGN);
+    }
+    power = 63 - (unsigned)__builtin_clzll(size);
+    return round_up(size, (size_t)1 << (power - ARENA_STEPS_POWER));
 }
 
 static struct block *block_of(void *p)

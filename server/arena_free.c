@@ -8,9 +8,15 @@
  * come from cutting and joining. */
 static size_t class_of(size_t size)
 {
-    size_t class = size <= ARENA_FINE_MAX ? size / ARENA_ALIGN - 1
-                                          : 62 + size / ARENA_FINE_MAX;
+    size_t class = ARENA_FINE_MAX / ARENA_ALIGN - 1;
+    unsigned power;
 
+    if (size <= ARENA_FINE_MAX) {
+        return size / ARENA_ALIGN - 1;
+    }
+    power = 63 - (unsigned)__builtin_clzll(size);
+    class += (power - ARENA_FINE_POWER) << ARENA_STEPS_POWER;
+    class += (size - ((size_t)1 << power)) >> (power - ARENA_STEPS_POWER);
     return class < ARENA_CLASSES ? class : ARENA_CLASSES - 1;
 }
 

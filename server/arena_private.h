@@ -15,8 +15,12 @@
 
 /* Payloads are multiples of 64 bytes up to 4 KiB, of 4 KiB above. Each such
  * size up to 64 MiB has a list of free blocks; the last list has all larger. */
-#define ARENA_FINE_MAX ((size_t)4096)
-#define ARENA_CLASSES (64 + ((size_t)64 << 20) / ARENA_FINE_MAX)
+/* Sizes are multiples of 64 bytes up to 4 KiB, and above that have 16 steps to
+ * each power of two: at most a sixteenth is lost to rounding. */
+#define ARENA_FINE_POWER 12
+#define ARENA_FINE_MAX ((size_t)1 << ARENA_FINE_POWER)
+#define ARENA_STEPS_POWER 4
+#define ARENA_CLASSES 512
 
 struct arena_head {
     uint64_t magic; /* Written last. */

@@ -9,8 +9,8 @@
 #include "common/base/mem.h"
 
 /* Above this a link is not read from until its answers have gone out. */
-#define QUEUED_HIGH_BYTES ((size_t)64 << 20)
-#define QUEUED_LOW_BYTES ((size_t)16 << 20)
+#define QUEUED_HIGH_BYTES ((size_t)4 << 20)
+#define QUEUED_LOW_BYTES ((size_t)1 << 20)
 
 /* Answers of at least so much are written between two frames that come in,
  * while the values are still in the cache, rather than after all of them. */

@@ -50,6 +50,10 @@ void shard_forget(struct shard *s, uint32_t rank)
             LIST_ENTRY(list_first(open), struct share, among_open);
         bool pushed = share->pushed;
 
+        if (share->refused) {
+            shard_share_pardon(s, share);
+            continue;
+        }
         if (share->pulls) {
             shard_share_unpull(s, share);
         }

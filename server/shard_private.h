@@ -86,6 +86,7 @@ struct share {
     struct entry *entry;
     uint32_t rank;
     bool pushed, pulls;
+    bool refused; /* Its last push; the pull behind that shares its fate. */
     bool kept; /* Pushed, and the bytes are counted as held. */
     uint64_t pull_round;
     uint64_t since_ms;
@@ -241,6 +242,11 @@ KV_MUST_CHECK enum kv_status shard_share_keep(struct shard *s,
  * last thing in it. */
 void shard_share_unpush(struct shard *s, struct share *share);
 void shard_share_unpull(struct shard *s, struct share *share);
+
+/* A push was refused: its worker has given up the pull behind it, which may
+ * be here or still come. Until the next push, or the end of the session. */
+void shard_share_refuse(struct shard *s, struct entry *e, uint32_t rank);
+void shard_share_pardon(struct shard *s, struct share *share);
 
 void shard_free_shares(struct shard *s);
 

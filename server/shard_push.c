@@ -167,6 +167,10 @@ static enum kv_status push(struct shard *s, uint32_t rank, struct entry *e,
     if (share == NULL) {
         return drop(s, buffer, out_of_memory(s));
     }
+    if (share->refused) {
+        share->refused = false;
+        list_unlink(&share->among_open);
+    }
     share->codec = codec;
     share->payload = payload;
     share->size = size;
@@ -192,6 +196,9 @@ void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
     if (status != KV_OK) {
         shard_answer_push(s, rank, slot, round, status);
     }
+    if (status != KV_OK && e != NULL) {
+        shard_share_refuse(s, e, rank);
+    }
 }
 
 /* --- Pull ----------------------------------------------------------------- */
@@ -216,6 +223,9 @@ static enum kv_status pull(struct shard *s, uint32_t rank, struct entry *e,
     share = shard_share(s, e, rank);
     if (share == NULL) {
         return out_of_memory(s);
+    }
+    if (share->refused) {
+        return KV_OK; /* Nobody waits for it. */
     }
     if (share->pulls) {
         return refuse(s, KV_EEXIST,

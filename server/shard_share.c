@@ -54,7 +54,7 @@ struct share *shard_share(struct shard *s, struct entry *e, uint32_t rank)
 
 static void free_if_empty(struct shard *s, struct share *share)
 {
-    if (share->pushed || share->pulls) {
+    if (share->pushed || share->pulls || share->refused) {
         return;
     }
     if (list_linked(&share->among_open)) {
@@ -203,5 +203,25 @@ void shard_share_unpull(struct shard *s, struct share *share)
     KV_CHECK(share->pulls);
     share->entry->waiting--;
     share->pulls = false;
+    free_if_empty(s, share);
+}
+
+void shard_share_refuse(struct shard *s, struct entry *e, uint32_t rank)
+{
+    struct share *share = shard_share(s, e, rank);
+
+    if (share == NULL || share->pushed) {
+        return; /* A second push: the first one stands, with its pull. */
+    }
+    share->refused = true;
+    shard_share_open(s, share);
+    if (share->pulls) {
+        shard_share_unpull(s, share);
+    }
+}
+
+void shard_share_pardon(struct shard *s, struct share *share)
+{
+    share->refused = false;
     free_if_empty(s, share);
 }

@@ -18,21 +18,30 @@ static uint32_t find_missing(struct shard *s, const struct share *share)
     return n;
 }
 
+/* The oldest in which something waits, or NULL. */
+static const struct share *oldest_open(const struct rank *r)
+{
+    LIST_EACH(&r->open, link, after)
+    {
+        const struct share *share = LIST_ENTRY(link, struct share, among_open);
+
+        if (share->pushed || share->pulls) {
+            return share;
+        }
+    }
+    return NULL;
+}
+
 void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
                   shard_stall_fn each, void *ctx)
 {
     s->now_ms = now_ms;
     for (uint32_t rank = 0; rank < s->workers; rank++) {
-        const struct list_link *oldest = list_first(&s->ranks[rank].open);
-        const struct share *share;
+        const struct share *share = oldest_open(&s->ranks[rank]);
         struct policy_view v;
         uint32_t missing;
 
-        if (oldest == NULL) {
-            continue;
-        }
-        share = LIST_ENTRY(oldest, struct share, among_open);
-        if (share->since_ms + age_ms > now_ms) {
+        if (share == NULL || share->since_ms + age_ms > now_ms) {
             continue;
         }
         v = shard_view(s, share->entry);

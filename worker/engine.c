@@ -118,7 +118,7 @@ static void settle(struct engine *e)
     }
 }
 
-static void pump(struct engine *e)
+void engine_pump(struct engine *e)
 {
     struct list_link *link;
 
@@ -135,7 +135,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
     do {
         settle(e);
-        pump(e);
+        engine_pump(e);
     } while (!list_empty(&e->finished) || !list_empty(&e->ready));
 }
 

@@ -76,6 +76,9 @@ struct engine {
 void engine_done(struct engine *e, struct kvw_op *op);
 void engine_ready(struct engine *e, struct route *r);
 
+/* Let the routes that are ready send; nothing of the caller's runs. */
+void engine_pump(struct engine *e);
+
 void engine_join(struct engine *e, struct kvw_op *op);
 void engine_routes_close(struct engine *e); /* The last calls the next. */
 void engine_routes_closed(struct engine *e);

@@ -6,6 +6,7 @@
 #include "worker/engine_core.h"
 
 #define BLOCK_PIECES 256
+#define BURST_KEYS 512
 
 /* A part, and whom to tell. */
 struct piece {
@@ -324,6 +325,9 @@ void engine_transfer(struct engine *e, struct kvw_op *op)
     }
     for (size_t i = 0; i < op->item_count; i++) {
         submit(e, op, i);
+        if (i % BURST_KEYS == BURST_KEYS - 1) {
+            engine_pump(e); /* The network need not wait for the rest. */
+        }
     }
     one_less(e, op);
 }

@@ -124,7 +124,8 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options);
 
 /* Wait until what was pushed is committed (at most 10 s), tell the root that
  * this worker is done, and free everything. Takes kv; NULL is allowed. No other
- * thread may be in a call on this store. */
+ * thread may be in a call on this store, and it is not for callbacks. Does
+ * nothing in the child of a fork(). */
 void kvw_close(struct kvw *kv);
 
 /* The kind as given to kvw_open(); owned by the store. */
@@ -190,7 +191,7 @@ struct kvw_op;
  * call anything that waits (KVW_EBUSY). */
 typedef void (*kvw_done_fn)(void *arg, int status, const char *error);
 
-#define KVW_COPY 1u /* Copy the tensors of a push; they are free at return. */
+#define KVW_COPY 1u /* Copy what is pushed: it is free at return. */
 
 /* How to run an operation; NULL stands for all zero. */
 struct kvw_call {
@@ -204,8 +205,11 @@ struct kvw_call {
  * every key it uses, in any order; rank 0's values are stored, others' only
  * checked for dtype and shape. Returns when the keys can be pushed and pulled.
  * A key that the job already has (this worker was restarted) keeps its value.
+ * Of several tensors the first one counts. When the call fails, none of its
+ * keys is registered here; calling it again is fine.
  * Errors: KVW_EEXIST this process has registered the key before, KVW_EMISMATCH
- * dtype or shape differ from rank 0's (both are named), KVW_ENOSPC. */
+ * dtype or shape differ from rank 0's (both are named), KVW_EINVAL a key stands
+ * twice in the call, KVW_ENOSPC. */
 int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
 
 /* Add this worker's gradients: each item's tensors are summed, left to right,
@@ -222,7 +226,10 @@ int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
  * Errors at once: KVW_EINVAL, KVW_ENOMEM, KVW_EBUSY (too many operations in
  * flight, from a callback only; otherwise the call blocks for room). Errors
  * when waiting: KVW_ENOTFOUND key not registered, KVW_EMISMATCH dtype or shape
- * differ, and what the server says. */
+ * differ, KVW_EINVAL a key stands twice, KVW_EDATALOSS a server has lost its
+ * state, KVW_ESTALE a newer life of this rank has taken over, KVW_ECANCELED the
+ * store was closed, and what the server says. Nothing is sent unless all keys
+ * of the call are right. */
 int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,
              const struct kvw_call *call, struct kvw_op **op);
 
@@ -251,12 +258,15 @@ int kvw_wait(struct kvw *kv, struct kvw_op *op, int64_t timeout_ms);
 void kvw_forget(struct kvw *kv, struct kvw_op *op);
 
 /* Wait for everything that was started before on this key, or at all. Returns
- * the first error among operations without handle and callback since the last
- * kvw_wait_all(). */
+ * the first error, of whatever key, among operations that had neither handle
+ * nor callback since the last kvw_wait_all(). After KVW_ETIMEOUT kvw_error()
+ * says what is waited for, as "key 'w' round 17: waiting for rank 3 (not
+ * connected)". */
 int kvw_wait_key(struct kvw *kv, struct kvw_key key, int64_t timeout_ms);
 int kvw_wait_all(struct kvw *kv, int64_t timeout_ms);
 
-/* Returns when all workers have called it. */
+/* Returns when all workers have called it. After KVW_ETIMEOUT this worker has
+ * come, and its next call waits for the same barrier. */
 int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
 
 /* --- Optimizer and compression ------------------------------------------- */
@@ -286,7 +296,8 @@ struct kvw_stats {
     uint64_t reconnects, resent;         /* Links; slices and requests. */
 };
 
-/* `size` is sizeof(struct kvw_stats). */
+/* `size` is sizeof(struct kvw_stats). Waits for the library's thread, shortly;
+ * not for callbacks (KVW_EBUSY). */
 int kvw_get_stats(struct kvw *kv, struct kvw_stats *stats, size_t size);
 
 #pragma GCC visibility pop

@@ -181,17 +181,21 @@ static size_t draw_message(const struct fixture *f, uint64_t *random,
         m->error.text = "no";
         m->error.about_slot = draw(random, 4) > 0;
         m->error.pull = draw(random, 2) == 0;
-        m->error.slot = draw(random, SLICES + 2);
-        m->error.round = draw(random, 4);
+        m->error.slot = draw(random, SLICES + 1);
+        m->error.round = f->slices[m->error.slot % SLICES].pushed;
     } else if (m->kind == MESSAGE_STALLED) {
         m->stalled.slot = draw(random, SLICES + 2);
     } else if (m->kind != MESSAGE_OK) {
         m->batch.runs = runs;
         m->batch.run_count = 1 + draw(random, 3);
         for (uint32_t i = 0; i < m->batch.run_count; i++) {
-            runs[i] =
-                (struct run){draw(random, SLICES + 2), 1 + draw(random, 3),
-                             draw(random, 4), sizes[draw(random, 6)]};
+            uint32_t slot = draw(random, SLICES + draw(random, 20) / 19);
+            uint64_t pushed = slot < SLICES ? f->slices[slot].pushed : 1;
+
+            runs[i].slot = slot;
+            runs[i].count = 1 + draw(random, 20) / 19;
+            runs[i].round = pushed + draw(random, 8) / 7;
+            runs[i].size = sizes[draw(random, 6)];
             if (m->kind == MESSAGE_AGAIN) {
                 runs[i].size = 0;
             }
@@ -224,6 +228,7 @@ static void test_no_server_can_break_it(void **state)
 {
     struct fixture *f = *state;
     uint64_t random = 1;
+    size_t answered = 0;
 
     for (int life = 0; life < 100; life++) {
         while (f->part_count < PARTS - 2) {
@@ -233,13 +238,16 @@ static void test_no_server_can_break_it(void **state)
             hear(f, &random);
             hear(f, &random);
         }
+        answered += f->done_count;
         courier_down(f->courier);
         courier_fail(f->courier, KV_ECANCELED, "");
         courier_up(f->courier);
         assert_int_equal(courier_pending(f->courier), 0);
+        assert_int_equal(f->done_count, PARTS - 2); /* Each just once. */
+        f->done_count = 0;
         f->part_count = 0;
     }
-    assert_int_equal(f->done_count, 100 * (PARTS - 2));
+    assert_true(answered > 1000);
 }
 
 /* --- Requests and notices ------------------------------------------------- */

@@ -199,6 +199,43 @@ static void test_a_full_arena_refuses_the_round_and_stays_good(void **state)
     assert_int_equal(f->pool.out_count, 0);
 }
 
+/* Whether the pull comes before the refused push (it does after a reconnect) or
+ * behind it: its worker has given it up, and the next one is answered once. */
+static void test_a_pull_shares_the_fate_of_its_refused_push(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create(f, 1, 4, 1);
+
+    for (int before = 0; before < 2; before++) {
+        if (before) {
+            shard_pull(f->shard, 0, slot, 1);
+        }
+        push(f, 0, slot, 1, 3, 1); /* One element too few. */
+        expect_answer(f, false, 0, slot, 1, KV_EMISMATCH);
+        if (!before) {
+            shard_pull(f->shard, 0, slot, 1);
+        }
+        expect_silence(f);
+    }
+    push(f, 0, slot, 1, 4, 2);
+    shard_pull(f->shard, 0, slot, 1);
+    push(f, 1, slot, 1, 4, 3);
+    expect_ack(f, 0, slot, 1);
+    expect_ack(f, 1, slot, 1);
+    expect_pulled(f, 0, slot, 1, 5);
+    expect_silence(f);
+    push(f, 1, slot, 2, 3, 1);
+    expect_answer(f, false, 1, slot, 2, KV_EMISMATCH);
+    shard_forget(f->shard, 1); /* With its session the memory of it goes. */
+    shard_pull(f->shard, 1, slot, 2);
+    push(f, 1, slot, 2, 4, 1);
+    push(f, 0, slot, 2, 4, 1);
+    expect_ack(f, 0, slot, 2);
+    expect_ack(f, 1, slot, 2);
+    expect_pulled(f, 1, slot, 2, 2);
+    expect_silence(f);
+}
+
 #define TEST(name, job)                                                        \
     cmocka_unit_test_setup_teardown(name, set_up_##job, tear_down)
 
@@ -212,6 +249,7 @@ int main(void)
         TEST(test_nothing_open_is_no_stall, crowd),
         TEST(test_bad_pushes_name_rank_key_and_both_values, sync),
         TEST(test_bad_pulls_are_refused, sync),
+        TEST(test_a_pull_shares_the_fate_of_its_refused_push, sync),
     };
 
     return cmocka_run_group_tests_name("shard_errors", tests, NULL, NULL);
