@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
@@ -143,6 +144,25 @@ static enum kv_status check_owner(const struct arena_report *r,
     return KV_OK;
 }
 
+/* A process that was just killed lets go of its lock a moment after its parent
+ * has heard of its end. */
+static bool lock(int fd)
+{
+    const struct timespec pause = {0, 5000000};
+
+    for (int i = 0; i < 100; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            return true;
+        }
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            return false;
+        }
+        nanosleep(&pause, NULL);
+    }
+    errno = EWOULDBLOCK;
+    return false;
+}
+
 /* KV_EAGAIN: the file was removed between open and lock. */
 static enum kv_status open_locked(const struct arena_report *r, int dir,
                                   int *out, size_t *size)
@@ -155,7 +175,7 @@ static enum kv_status open_locked(const struct arena_report *r, int dir,
     if (fd < 0) {
         return failed(r, KV_EINVAL, "open", errno);
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock(fd)) {
         status = failed(r, KV_EBUSY, "lock", errno);
         if (errno == EWOULDBLOCK) {
             snprintf(r->text, r->size, "another process uses %s/%s", r->dir,

@@ -319,10 +319,15 @@ static void describe_state(const struct daemon *d, char *out, size_t size)
 }
 
 /* Whatever the log level: people and scripts wait for this line. */
+/* Always one line, but for a launcher that is told on its descriptor and wants
+ * to hear of errors only. */
 static void say_ready(const struct daemon *d, const char *state)
 {
     const struct config *c = d->config;
 
+    if (c->ready_fd >= 0 && c->log_level == LOG_ERROR) {
+        return;
+    }
     fprintf(stderr,
             "kvstored %s: server %" PRIu64 " of %" PRIu64
             " ready on %s, %" PRIu32 " shard%s, %" PRIu64 " worker%s, %s%s\n",

@@ -196,7 +196,6 @@ static void free_engine(struct engine *e)
     mailbox_fini(&e->mailbox);
     KV_CHECK(uv_loop_close(&e->loop) == 0);
     engine_routes_free(e);
-    engine_pieces_free(e);
     keys_fini(&e->keys);
     while (e->lost != NULL) {
         struct key *key = e->lost;

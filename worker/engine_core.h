@@ -60,9 +60,6 @@ struct engine {
     struct list barriers; /* The first one is on its way. */
     struct list finished; /* Callback and waiters come next. */
 
-    struct piece *idle_pieces;
-    size_t idle_piece_count;
-    struct piece_block *piece_blocks; /* Owned. */
     struct request barrier_request, leave_request;
     struct kvw_op *leaving;
     uint64_t barrier;       /* Passed so far. */
@@ -89,7 +86,6 @@ void engine_init(struct engine *e, struct kvw_op *op);
 void engine_transfer(struct engine *e, struct kvw_op *op);
 void engine_part_done(struct route *r, struct part *p, enum kv_status status,
                       const char *text, uint64_t round);
-void engine_pieces_free(struct engine *e);
 
 /* What best explains why a running transfer is not done. */
 struct engine_view {

@@ -5,77 +5,37 @@
 #include "common/base/mem.h"
 #include "worker/engine_core.h"
 
-#define BLOCK_PIECES 256
 #define BURST_KEYS 512
 
-/* A part, and whom to tell. */
+/* A part, and whom to tell. The pieces of an op lie in the order of its keys,
+ * which is mostly that of sending and of answers: they are read in line. */
 struct piece {
     struct part part;
-    struct list_link of_op; /* In op->pieces, while it is not done. */
     struct op_item *item;
-    uint32_t others;    /* Tensors to copy the pulled value to. */
-    struct piece *next; /* While idle. */
-};
-
-struct piece_block {
-    struct piece_block *next;
-    struct piece pieces[BLOCK_PIECES];
+    uint32_t others; /* Tensors to copy the pulled value to. */
+    bool done;
 };
 
 /* --- Pieces --------------------------------------------------------------- */
 
-static bool grow(struct engine *e)
+static bool reserve(struct kvw_op *op, size_t count)
 {
-    struct piece_block *b = mem_zalloc(1, sizeof *b);
+    size_t capacity = op->pieces_capacity == 0 ? 4 : op->pieces_capacity;
+    struct piece *pieces;
 
-    if (b == NULL) {
+    if (count <= op->pieces_capacity) {
+        return true;
+    }
+    while (capacity < count) {
+        capacity *= 2;
+    }
+    pieces = mem_realloc(op->pieces, capacity * sizeof *pieces);
+    if (pieces == NULL) {
         return false;
     }
-    b->next = e->piece_blocks;
-    e->piece_blocks = b;
-    for (size_t i = 0; i < BLOCK_PIECES; i++) {
-        b->pieces[i].next = e->idle_pieces;
-        e->idle_pieces = &b->pieces[i];
-    }
-    e->idle_piece_count += BLOCK_PIECES;
+    op->pieces = pieces;
+    op->pieces_capacity = capacity;
     return true;
-}
-
-static bool reserve(struct engine *e, size_t count)
-{
-    while (e->idle_piece_count < count) {
-        if (!grow(e)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* There is one: reserve() has seen to it. */
-static struct piece *take(struct engine *e)
-{
-    struct piece *p = e->idle_pieces;
-
-    e->idle_pieces = p->next;
-    e->idle_piece_count--;
-    return p;
-}
-
-static void put(struct engine *e, struct piece *p)
-{
-    p->next = e->idle_pieces;
-    e->idle_pieces = p;
-    e->idle_piece_count++;
-}
-
-void engine_pieces_free(struct engine *e)
-{
-    while (e->piece_blocks != NULL) {
-        struct piece_block *b = e->piece_blocks;
-
-        e->piece_blocks = b->next;
-        mem_free(b);
-    }
 }
 
 static struct route *route_of(const struct engine *e, const struct slice *s)
@@ -91,13 +51,15 @@ bool engine_look(const struct engine *e, const struct kvw_op *op,
                  struct engine_view *out)
 {
     out->key = NULL;
-    LIST_EACH(&op->pieces, link, after)
-    {
-        const struct piece *p = LIST_ENTRY(link, struct piece, of_op);
+    for (size_t i = 0; i < op->piece_count; i++) {
+        const struct piece *p = &op->pieces[i];
         const struct slice *s = p->part.slice;
         const struct key *key = s->owner;
         bool down = !route_is_up(route_of(e, s));
 
+        if (p->done) {
+            continue;
+        }
         if (out->key == NULL || down ||
             (key->stall.round > 0 && key->stall.slice == s)) {
             out->key = key;
@@ -181,19 +143,19 @@ void engine_part_done(struct route *r, struct part *part, enum kv_status status,
     } else {
         refused(r, op, key, status, text);
     }
-    list_unlink(&p->of_op);
-    put(e, p);
+    p->done = true;
     one_less(e, op);
 }
 
 /* --- Start ---------------------------------------------------------------- */
 
-static struct piece *start_piece(struct engine *e, struct kvw_op *op,
-                                 struct op_item *item, uint32_t index)
+static struct piece *start_piece(struct kvw_op *op, struct op_item *item,
+                                 uint32_t index)
 {
     struct key *key = item->key;
-    struct piece *p = take(e);
+    struct piece *p = &op->pieces[op->piece_count++];
 
+    p->done = false;
     p->item = item;
     p->others = item->data_count - 1;
     p->part.slice = &key->slices[index];
@@ -201,7 +163,6 @@ static struct piece *start_piece(struct engine *e, struct kvw_op *op,
     p->part.offset =
         (size_t)(index * key->slice_step) * kv_dtype_size(key->spec.dtype);
     p->part.owner = op;
-    list_push(&op->pieces, &p->of_op);
     op->left++;
     return p;
 }
@@ -217,7 +178,7 @@ static void submit(struct engine *e, struct kvw_op *op, size_t index)
         struct piece *p;
 
         if (push != NULL) {
-            p = start_piece(e, op, push, i);
+            p = start_piece(op, push, i);
             p->part.pull = false;
             p->part.inputs = (const void *const *)push->data;
             p->part.input_count = push->data_count;
@@ -225,7 +186,7 @@ static void submit(struct engine *e, struct kvw_op *op, size_t index)
             route_submit(r, &p->part);
         }
         if (pull != NULL) {
-            p = start_piece(e, op, pull, i);
+            p = start_piece(op, pull, i);
             p->part.pull = true;
             p->part.inputs = NULL;
             p->part.input_count = 0;
@@ -318,7 +279,7 @@ void engine_transfer(struct engine *e, struct kvw_op *op)
         one_less(e, op);
         return;
     }
-    if (!reserve(e, pieces)) {
+    if (!reserve(op, pieces)) {
         op_fail(op, KV_ENOMEM, "out of memory for %zu slices", pieces);
         one_less(e, op);
         return;

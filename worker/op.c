@@ -96,6 +96,7 @@ void op_pool_fini(struct op_pool *p)
         mem_free(op->items);
         mem_free(op->data);
         mem_free(op->names);
+        mem_free(op->pieces);
         mem_free(op);
     }
     bufpool_fini(&p->copies);
@@ -148,7 +149,7 @@ static void reset(struct kvw_op *op, enum op_kind kind)
     op->status = KV_OK;
     op->text[0] = '\0';
     op->handle = false;
-    list_init(&op->pieces);
+    op->piece_count = 0;
 }
 
 enum kv_status op_take(struct op_pool *p, enum op_kind kind, bool block,

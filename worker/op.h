@@ -60,6 +60,7 @@ struct op_item {
 };
 
 struct op_pool;
+struct piece; /* engine_transfer.c */
 
 struct kvw_op {
     struct mail mail;          /* On its way to the lane. */
@@ -85,7 +86,7 @@ struct kvw_op {
 
     /* The lane's. */
     size_t left; /* Pieces not done. */
-    struct list pieces;
+    size_t piece_count;
     enum kv_status status;
     char text[OP_TEXT_MAX];
 
@@ -94,10 +95,12 @@ struct kvw_op {
     bool handle; /* The caller may still ask. */
     struct buffer *copy;
     /* Arrays that grow. */
+    struct piece *pieces; /* The lane's. */
     struct op_item *items;
     void **data;
     char *names;
     size_t items_capacity, data_capacity, names_capacity; /* Bytes. */
+    size_t pieces_capacity;
 };
 
 struct op_pool {
