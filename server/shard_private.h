@@ -87,7 +87,7 @@ struct share {
     uint32_t rank;
     bool pushed, pulls;
     bool refused; /* Its last push; the pull behind that shares its fate. */
-    bool kept; /* Pushed, and the bytes are counted as held. */
+    bool kept;    /* Pushed, and the bytes are counted as held. */
     uint64_t pull_round;
     uint64_t since_ms;
     /* When pushed: */
