@@ -193,7 +193,7 @@ check: generated
 	    'echo "extern int alone;" | $(CC) $(KV_CPP) $(KV_C) -x c -fsyntax-only -include ./{} - || exit 255'
 	$(if $(wildcard worker/kvworker.h),clang -Wall -Wextra -Werror -Wno-unused-function -x c++ -fsyntax-only worker/kvworker.h)
 	@echo clang-tidy; printf '%s\n' $(filter %.c,$(CHECKED)) | xargs -P2 -n4 sh -c \
-	    'out=$$(clang-tidy --quiet "$$@" -- $(KV_CPP) -std=c11 2>&1) || { printf "%s\n" "$$out"; exit 1; }' tidy
+	    'out=$$(clang-tidy --quiet "$$@" -- $(KV_CPP) -Iworker -std=c11 2>&1) || { printf "%s\n" "$$out"; exit 1; }' tidy
 
 # --- Install --------------------------------------------------------------------------
 
