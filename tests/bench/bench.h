@@ -27,6 +27,7 @@ struct bench_case {
     unsigned rounds; /* A measurement's. */
     const char *codec, *policy, *optimizer;
     bool in_memory; /* --volatile instead of an arena file. */
+    bool apart;     /* Servers and workers on a processor each. */
 };
 
 /* --- bench_process.c ------------------------------------------------------ */
@@ -41,6 +42,10 @@ _Noreturn void bench_die(const char *format, ...)
 /* A child that gets SIGKILL when this process dies; 0 in the child. */
 pid_t bench_fork(void);
 void bench_end(pid_t pid, int signal_number); /* Kill it and reap it. */
+
+/* Stay on processor `cpu`, counted among those allowed; where latency is
+ * measured, so that both sides of a comparison wake the same way. */
+void bench_pin(unsigned cpu);
 
 void bench_write(int fd, const void *data, size_t size);
 void bench_read(int fd, void *data, size_t size);

@@ -78,6 +78,9 @@ static _Noreturn void run_server(const struct bench_cluster *c, unsigned index,
         args[n++] = c->root;
     }
     fcntl(c->listeners[index], F_SETFD, 0);
+    if (b->apart) {
+        bench_pin(1);
+    }
     execv(path, (char **)args);
     bench_die("cannot run %s", path);
 }

@@ -88,6 +88,7 @@ void bench_echo_start(struct bench_echo *e)
     if (e->pid == 0) {
         struct end server = {.client = false};
 
+        bench_pin(1);
         open_end(&server, accept(listener, NULL, NULL));
         uv_run(&server.loop, UV_RUN_DEFAULT);
         _exit(0);

@@ -1,6 +1,7 @@
 #include "tests/bench/bench.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -67,6 +68,23 @@ void bench_end(pid_t pid, int signal_number)
 {
     kill(pid, signal_number);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+}
+
+void bench_pin(unsigned cpu)
+{
+    cpu_set_t allowed, one;
+
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        return;
+    }
+    for (unsigned i = 0; i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &allowed) && cpu-- == 0) {
+            CPU_SET(i, &one);
+            sched_setaffinity(0, sizeof one, &one);
+            return;
+        }
     }
 }
 

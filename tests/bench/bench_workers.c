@@ -155,6 +155,9 @@ static _Noreturn void work(const struct bench_cluster *c, unsigned rank,
     struct worker w = {.shared = shared};
     struct order order = {.what = ROUNDS};
 
+    if (c->spec->apart) {
+        bench_pin(0);
+    }
     join_job(&w, c, rank);
     bench_write(result, "", 1);
     while (order.what != QUIT) {
