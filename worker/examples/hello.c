@@ -13,7 +13,7 @@ int main(void)
         fprintf(stderr, "hello: %s\n", kvw_error(NULL));
         return 1;
     }
-    int status = kvw_init(kv, &pull, 1);
+    int status = kvw_broadcast(kv, &pull, NULL, 1);
     if (status == KVW_OK) {
         status = kvw_set_optimizer(kv, "sgd", "lr=0.5");
     }
