@@ -222,3 +222,14 @@ enum kv_status kv_optim_parse(const char *name, const char *params,
     *out = spec;
     return KV_OK;
 }
+
+/* --- Updates -------------------------------------------------------------- */
+
+void kv_optim_prepare(const struct kv_optim_spec *spec, uint64_t t, void *step)
+{
+    int lr = kv_optim_param_index(spec->optim, "learning_rate");
+    struct kv_optim_now now = {.t = t, .fresh = t == 1};
+
+    now.last_lr = lr < 0 ? 0 : spec->params[lr];
+    spec->optim->prepare(spec->params, &now, step);
+}

@@ -8,7 +8,7 @@
  *
  *     kv_optim_parse("sgd", "lr=0.1,momentum=0.9", &spec, ...)    once
  *     slots = spec.optim->slots(spec.params)       state arrays, zero at first
- *     spec.optim->prepare(spec.params, t, step)    once an update of a slice
+ *     kv_optim_prepare(&spec, t, step)                once an update of a slice
  *     spec.optim->update(&args)                    for each block of the slice
  *
  * An update is out of place: it reads the old weights and state and writes the
@@ -47,6 +47,13 @@ struct kv_optim_param {
     double min, max; /* Both allowed. */
 };
 
+/* When an update happens. */
+struct kv_optim_now {
+    uint64_t t;     /* Updates of this slice, with this one: 1 on the first. */
+    bool fresh;     /* All state is still zero. */
+    double last_lr; /* The learning rate of the update before, or this one's. */
+};
+
 /* One block of an update. Arrays hold `count` floats, aligned as floats are;
  * an output overlaps nothing. Slots beyond slots(params) are not looked at. */
 struct kv_optim_args {
@@ -70,8 +77,9 @@ struct kv_optim {
     unsigned (*slots)(const double *params);
 
     /* All that is the same for every weight, in double, into `step`, which has
-     * KV_OPTIM_STEP_MAX bytes. `t` is 1 on a slice's first update. */
-    void (*prepare)(const double *params, uint64_t t, void *step);
+     * KV_OPTIM_STEP_MAX bytes. */
+    void (*prepare)(const double *params, const struct kv_optim_now *now,
+                    void *step);
 
     void (*update)(const struct kv_optim_args *args);
 };
@@ -88,6 +96,10 @@ const struct kv_optim *kv_optim_find(const char *name);
 /* All names as "adam, sgd" into buf, cut off at size, always terminated.
  * Returns the length that the whole list has. */
 size_t kv_optim_names(char *buf, size_t size);
+
+/* What update t of a slice needs, 1 being the first after its state was all
+ * zero: KV_OPTIM_STEP_MAX bytes into `step`. */
+void kv_optim_prepare(const struct kv_optim_spec *spec, uint64_t t, void *step);
 
 /* By name or alias; -1 if there is none. */
 int kv_optim_param_index(const struct kv_optim *optim, const char *name);

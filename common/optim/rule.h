@@ -8,8 +8,8 @@
  *     static const struct kv_optim_param params[]   settings, a NULL name last
  *     static unsigned slots(const double *p)        how many with these
  *     struct step                    what update() needs, as floats
- *     static struct step prepare(const double *p, uint64_t t)
- *     RULE_FN struct elem update(struct elem e, float g, struct step k)
+ *     static struct step prepare(const double *p, const struct kv_optim_now
+ * *now) RULE_FN struct elem update(struct elem e, float g, struct step k)
  *
  * prepare() runs once an update, in double; pow() and exp() stay there.
  * update() runs once a weight and keeps to + - * / sqrtf: those are exact to

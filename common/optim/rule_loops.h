@@ -109,9 +109,10 @@ static bool rule_may_stream(const struct kv_optim_args *a, unsigned slots_used)
     return ready;
 }
 
-static void rule_prepare(const double *p, uint64_t t, void *step)
+static void rule_prepare(const double *p, const struct kv_optim_now *now,
+                         void *step)
 {
-    struct rule_step s = {prepare(p, t), slots(p)};
+    struct rule_step s = {prepare(p, now), slots(p)};
 
     memcpy(step, &s, sizeof s);
 }

@@ -31,10 +31,10 @@ static unsigned slots(const double *p)
     return RULE_SLOTS;
 }
 
-static struct step prepare(const double *p, uint64_t t)
+static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
-    double unbias1 = 1 - pow(p[BETA1], (double)t);
-    double unbias2 = 1 - pow(p[BETA2], (double)t);
+    double unbias1 = 1 - pow(p[BETA1], (double)now->t);
+    double unbias2 = 1 - pow(p[BETA2], (double)now->t);
     struct step k;
 
     k.lr = (float)(p[LR] * sqrt(unbias2) / unbias1);

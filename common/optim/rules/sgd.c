@@ -26,11 +26,11 @@ static unsigned slots(const double *p)
     return p[MOMENTUM] != 0 ? 1 : 0;
 }
 
-static struct step prepare(const double *p, uint64_t t)
+static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
     struct step k;
 
-    (void)t;
+    (void)now;
     k.lr = (float)p[LR];
     k.momentum = (float)p[MOMENTUM];
     k.lr_wd = k.lr * (float)p[WD];
