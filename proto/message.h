@@ -50,6 +50,12 @@ enum message_kind {
 /* When a round ends; stated by each worker, the same for the whole job. */
 enum kv_policy_id { KV_POLICY_SYNC = 1, KV_POLICY_ASYNC = 2 };
 
+/* How a value is stored, cut and sent. */
+enum kv_storage {
+    KV_DENSE,
+    KV_ROW_SPARSE /* Slices hold whole rows; these travel one by one. */
+};
+
 /* Slots slot .. slot+count-1, of the same round and the same size each. */
 struct run {
     uint32_t slot, count;
@@ -61,6 +67,7 @@ struct message_batch { /* PUSH, PULL, ANSWER, AGAIN */
     struct run *runs;
     uint32_t run_count;
     uint32_t codec; /* PUSH only. */
+    bool rows;      /* PUSH, PULL: some rows of each slice; see kv.proto. */
 };
 
 struct message {
@@ -96,6 +103,7 @@ struct message {
             int64_t number;
             uint32_t dtype; /* A known enum kv_dtype. */
             uint32_t dims;
+            enum kv_storage storage;
             uint64_t shape[KV_DIMS_MAX]; /* Product within KV_COUNT_MAX. */
         } key;
         struct {
@@ -108,6 +116,7 @@ struct message {
         struct {
             uint32_t key_id, slice, dtype;
             uint64_t count;
+            uint64_t row_length; /* 0, or divides count. */
         } open;
         struct {
             uint32_t slot;

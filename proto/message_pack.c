@@ -112,6 +112,7 @@ static void fill_key(const struct message *m, struct parts *p,
     }
     p->key.number = m->key.number;
     p->key.dtype = m->key.dtype;
+    p->key.storage = m->key.storage;
     p->key.n_shape = m->key.dims;
     p->key.shape = (uint64_t *)m->key.shape;
     env->key = &p->key;
@@ -152,6 +153,7 @@ static void fill_open(const struct message *m, struct parts *p,
     p->open.slice = m->open.slice;
     p->open.dtype = m->open.dtype;
     p->open.count = m->open.count;
+    p->open.row_length = m->open.row_length;
     env->open = &p->open;
 }
 
@@ -188,6 +190,7 @@ static void fill_push(const struct message *m, struct parts *p,
     p->push.round = p->round;
     p->push.size = p->size;
     p->push.codec = m->batch.codec;
+    p->push.rows = m->batch.rows;
     env->push = &p->push;
 }
 
@@ -202,6 +205,8 @@ static void fill_pull(const struct message *m, struct parts *p,
     p->pull.slot = p->slot;
     p->pull.count = p->count;
     p->pull.round = p->round;
+    p->pull.n_size = m->batch.rows ? n : 0;
+    p->pull.size = p->size;
     env->pull = &p->pull;
 }
 

@@ -24,7 +24,11 @@ const char *take_open(struct scratch *scratch, const Kv__Envelope *env,
     out->open.key_id = pb->key_id;
     out->open.slice = pb->slice;
     out->open.dtype = pb->dtype;
+    if (pb->row_length > 0 && pb->count % pb->row_length != 0) {
+        return "open of a slice that does not hold whole rows";
+    }
     out->open.count = pb->count;
+    out->open.row_length = pb->row_length;
     return NULL;
 }
 
@@ -99,7 +103,8 @@ static const char *take_runs(struct scratch *scratch, const struct columns *c,
     if (bytes != payload_size) {
         return "sizes of the slices and of the payload differ";
     }
-    *out = (struct message_batch){runs, (uint32_t)c->slots, 0};
+    *out =
+        (struct message_batch){.runs = runs, .run_count = (uint32_t)c->slots};
     return NULL;
 }
 
@@ -114,6 +119,7 @@ const char *take_push(struct scratch *scratch, const Kv__Envelope *env,
 
     if (wrong == NULL) {
         out->batch.codec = pb->codec;
+        out->batch.rows = pb->rows != 0;
     }
     return wrong;
 }
@@ -122,11 +128,14 @@ const char *take_pull(struct scratch *scratch, const Kv__Envelope *env,
                       size_t payload_size, struct message *out)
 {
     const Kv__Pull *pb = env->pull;
-    struct columns c = {
-        pb->n_slot, pb->n_count, pb->n_round, pb->slot, pb->count,
-        pb->round,  false,       0,           NULL,     0};
+    bool rows = pb->n_size > 0;
+    struct columns c = {pb->n_slot, pb->n_count, pb->n_round, pb->slot,
+                        pb->count,  pb->round,   rows,        pb->n_size,
+                        pb->size,   rows ? 1 : 0};
+    const char *wrong = take_runs(scratch, &c, payload_size, &out->batch);
 
-    return take_runs(scratch, &c, payload_size, &out->batch);
+    out->batch.rows = rows;
+    return wrong;
 }
 
 const char *take_answer(struct scratch *scratch, const Kv__Envelope *env,

@@ -186,6 +186,10 @@ static const char *take_key(struct scratch *scratch, const Kv__Envelope *env,
     if (pb->dtype >= TAKE_DTYPE_MAX) {
         return "key with an unknown dtype";
     }
+    if (pb->storage > KV_ROW_SPARSE ||
+        (pb->storage == KV_ROW_SPARSE && pb->n_shape == 0)) {
+        return "key of an unknown storage type, or row_sparse without rows";
+    }
     if (pb->name.len > 0) {
         name = scratch_alloc(scratch, pb->name.len + 1);
         if (name == NULL) {
@@ -197,6 +201,7 @@ static const char *take_key(struct scratch *scratch, const Kv__Envelope *env,
     out->key.name = name;
     out->key.number = pb->number;
     out->key.dtype = pb->dtype;
+    out->key.storage = (enum kv_storage)pb->storage;
     return take_shape(pb, out);
 }
 
@@ -248,7 +253,7 @@ static const struct {
     [MESSAGE_OPEN] = {take_open, WITH_PAYLOAD},
     [MESSAGE_OPENED] = {take_opened, WITHOUT_PAYLOAD},
     [MESSAGE_PUSH] = {take_push, WITH_PAYLOAD},
-    [MESSAGE_PULL] = {take_pull, WITHOUT_PAYLOAD},
+    [MESSAGE_PULL] = {take_pull, WITH_PAYLOAD},
     [MESSAGE_ANSWER] = {take_answer, WITH_PAYLOAD},
     [MESSAGE_AGAIN] = {take_again, WITHOUT_PAYLOAD},
     [MESSAGE_OPTIMIZER] = {take_optimizer, WITHOUT_PAYLOAD},

@@ -268,6 +268,11 @@ void arena_release(struct arena *a, void *block)
     }
 }
 
+void arena_redo(void *to, const void *from, size_t size)
+{
+    memcpy(to, from, size);
+}
+
 void arena_store(uint64_t *word, uint64_t value)
 {
     __atomic_store_n(word, value, __ATOMIC_RELEASE);

@@ -3,9 +3,11 @@
  * store.
  *
  * The file lies on tmpfs, so what a killed process has stored is still there.
- * Nothing in it is ever changed in place except by a single aligned 8-byte
- * store: new state is written to a fresh block, then one word is set to the
- * block's offset. A kill at any instruction leaves the old state or the new.
+ * State is changed by a single aligned 8-byte store: new state is written to a
+ * fresh block, then one word is set to the block's offset. A kill at any
+ * instruction leaves the old state or the new. Where a change is small and its
+ * value large, the fresh block holds the change alone; once it is committed it
+ * is copied into place (arena_redo), and copied again at recovery.
  *
  *   header | block | block | block | ...            used ->        | room
  *
@@ -34,7 +36,7 @@
 
 #include "common/base/status.h"
 
-#define ARENA_FORMAT 1
+#define ARENA_FORMAT 2
 #define ARENA_WORDS 16
 
 struct arena;
@@ -91,6 +93,10 @@ void arena_release(struct arena *a, void *block);
 
 /* Commit: everything written before is visible to whoever sees the value. */
 void arena_store(uint64_t *word, uint64_t value);
+
+/* Copy what a committed block says, in place: a kill may cut it short, and
+ * whoever recovers does it again. */
+void arena_redo(void *to, const void *from, size_t size);
 
 uint64_t arena_offset(const struct arena *a, const void *block); /* Never 0. */
 void *arena_at(struct arena *a, uint64_t offset);

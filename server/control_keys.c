@@ -66,7 +66,8 @@ enum kv_status control_on_key(struct guest *g, uint64_t id,
     struct key_desc desc = {.name = m->key.name,
                             .number = m->key.number,
                             .dtype = m->key.dtype,
-                            .dims = m->key.dims};
+                            .dims = m->key.dims,
+                            .storage = m->key.storage};
     const struct directory_key *key;
 
     memcpy(desc.shape, m->key.shape, sizeof desc.shape);

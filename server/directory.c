@@ -54,7 +54,8 @@ static void desc_text(const struct key_desc *desc, char *out, size_t size)
                                  i == 0 ? "" : ", ", desc->shape[i]);
     }
     if (used < size) {
-        snprintf(out + used, size - used, ")");
+        snprintf(out + used, size - used, ")%s",
+                 desc->storage == KV_ROW_SPARSE ? " row_sparse" : "");
     }
 }
 
@@ -112,6 +113,25 @@ static void free_key(struct directory_key *key)
     }
 }
 
+/* A push of rows is their count, and four bytes more a row. */
+#define ROW_BYTES_MAX ((size_t)KV_SLICE_BYTES_MAX - 2 * sizeof(uint32_t))
+
+/* 0 when a row is too large. */
+static uint64_t elements_of_slice(const struct directory *d,
+                                  const struct key_desc *desc, uint64_t count)
+{
+    size_t unit = kv_dtype_size((enum kv_dtype)desc->dtype);
+    uint64_t row_length, rows;
+
+    if (desc->storage == KV_DENSE) {
+        return d->slice_bytes / unit / KV_SLICE_ALIGN * KV_SLICE_ALIGN;
+    }
+    row_length = count / desc->shape[0];
+    rows = (KV_SLICE_BYTES_MAX - sizeof(uint32_t)) /
+           (row_length * unit + sizeof(uint32_t));
+    return rows * row_length;
+}
+
 /* How it will be cut; KV_OK only if that is possible at all. */
 static enum kv_status cut(const struct directory *d,
                           const struct key_desc *desc,
@@ -142,9 +162,16 @@ static enum kv_status cut(const struct directory *d,
         count *= desc->shape[i];
     }
     out->count = count;
-    out->slice_count = d->slice_bytes /
-                       kv_dtype_size((enum kv_dtype)desc->dtype) /
-                       KV_SLICE_ALIGN * KV_SLICE_ALIGN;
+    out->slice_count = elements_of_slice(d, desc, count);
+    if (out->slice_count == 0) {
+        snprintf(error, error_size,
+                 "%s: a row of a row_sparse value has at most %zu bytes, not "
+                 "%" PRIu64,
+                 text, ROW_BYTES_MAX,
+                 count / desc->shape[0] *
+                     kv_dtype_size((enum kv_dtype)desc->dtype));
+        return KV_ETOOBIG;
+    }
     slices = (count + out->slice_count - 1) / out->slice_count;
     if (slices > DIRECTORY_SLICES_MAX || d->count >= KV_KEYS_MAX) {
         snprintf(error, error_size,
@@ -274,7 +301,8 @@ enum kv_status directory_compare(const struct directory_key *key, uint32_t rank,
     const struct key_desc *has = &key->desc;
     char text[KEY_TEXT_MAX], theirs[224], ours[224];
 
-    if (has->dtype == desc->dtype && has->dims == desc->dims &&
+    if (has->dtype == desc->dtype && has->storage == desc->storage &&
+        has->dims == desc->dims &&
         memcmp(has->shape, desc->shape, desc->dims * sizeof desc->shape[0]) ==
             0) {
         return KV_OK;

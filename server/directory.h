@@ -1,7 +1,9 @@
 /**
  * directory - which keys there are, how each is cut, and where its slices live.
  *
- * A key is cut into slices of at most slice_bytes. Each slice goes to the
+ * A dense key is cut into slices of at most slice_bytes, a row_sparse one into
+ * slices of whole rows, as many as fit into a frame with their numbers: a push
+ * must reach every slice, however few rows it has. Each slice goes to the
  * shard that has the fewest bytes so far, the lowest index among equals: the
  * same keys in the same order always give the same placement, so only the keys
  * need to be remembered, and slices of one big key spread over all shards.
@@ -19,7 +21,7 @@
 
 #include "common/base/map.h"
 #include "common/base/status.h"
-#include "proto/limits.h"
+#include "proto/message.h" /* enum kv_storage */
 
 /* A slice's entry in a placement: u32, little-endian. */
 #define DIRECTORY_ENTRY_SIZE 4
@@ -32,6 +34,7 @@ struct key_desc {
     uint32_t dtype; /* Checked by directory_add(). */
     uint32_t dims;
     uint64_t shape[KV_DIMS_MAX];
+    enum kv_storage storage;
 };
 
 struct directory_key {

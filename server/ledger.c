@@ -14,6 +14,7 @@ struct key_record {
     uint64_t shape[KV_DIMS_MAX];
     int64_t number;
     uint32_t dtype, dims;
+    uint32_t storage;
     uint32_t named; /* Else the key is `number`. */
     char name[KV_KEY_NAME_MAX + 1];
 };
@@ -125,8 +126,10 @@ enum kv_status ledger_replay(const struct ledger *l, struct directory *d,
     for (void *b = arena_next(l->arena, NULL, &kind); b != NULL;
          b = arena_next(l->arena, b, &kind)) {
         const struct key_record *k = b;
-        struct key_desc desc = {
-            .number = k->number, .dtype = k->dtype, .dims = k->dims};
+        struct key_desc desc = {.number = k->number,
+                                .dtype = k->dtype,
+                                .dims = k->dims,
+                                .storage = (enum kv_storage)k->storage};
         enum kv_status status;
 
         if (kind != RECORD_KEY) {
@@ -196,6 +199,7 @@ void *ledger_key(struct ledger *l, const struct key_desc *desc)
     k->number = desc->number;
     k->dtype = desc->dtype;
     k->dims = desc->dims;
+    k->storage = desc->storage;
     k->named = desc->name != NULL;
     snprintf(k->name, sizeof k->name, "%s",
              desc->name == NULL ? "" : desc->name);

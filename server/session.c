@@ -76,12 +76,29 @@ enum kv_status session_head(struct session *s, const struct message *m,
     if (m->kind == MESSAGE_OPEN && payload_size > 0 && s->rank != 0) {
         return broken(s, "a rank other than 0 brings a first value");
     }
-    if (m->kind != MESSAGE_OPEN && payload_size > 0) {
+    if (m->kind == MESSAGE_PULL && payload_size > KV_BATCH_PAYLOAD_MAX) {
+        return broken(s, "a batch of pulls is too large");
+    }
+    if (m->kind != MESSAGE_OPEN && m->kind != MESSAGE_PULL &&
+        payload_size > 0) {
         return broken(s, "a payload where none belongs");
     }
     return payload_size > KV_BATCH_PAYLOAD_MAX
                ? find_place(s, payload_size, sink)
                : KV_OK;
+}
+
+static void push_slot(struct session *s, const struct message *m,
+                      const struct run *run, uint32_t slot, const void *payload,
+                      struct buffer *buffer, uint64_t now_ms)
+{
+    if (m->batch.rows) {
+        shard_push_rows(s->shard, s->rank, slot, run->round, m->batch.codec,
+                        payload, run->size, buffer, now_ms);
+    } else {
+        shard_push(s->shard, s->rank, slot, run->round, m->batch.codec, payload,
+                   run->size, buffer, now_ms);
+    }
 }
 
 static void push_direct(struct session *s, const struct message *m,
@@ -90,8 +107,7 @@ static void push_direct(struct session *s, const struct message *m,
     struct buffer *b = s->incoming;
 
     s->incoming = NULL;
-    shard_push(s->shard, s->rank, run->slot, run->round, m->batch.codec,
-               b->data, run->size, b, now_ms);
+    push_slot(s, m, run, run->slot, b->data, b, now_ms);
 }
 
 static enum kv_status on_push(struct session *s, const struct message *m,
@@ -108,21 +124,30 @@ static enum kv_status on_push(struct session *s, const struct message *m,
         const struct run *run = &m->batch.runs[i];
 
         for (uint32_t n = 0; n < run->count; n++) {
-            shard_push(s->shard, s->rank, run->slot + n, run->round,
-                       m->batch.codec, at, run->size, NULL, now_ms);
+            push_slot(s, m, run, run->slot + n, at, NULL, now_ms);
             at += run->size;
         }
     }
     return KV_OK;
 }
 
-static enum kv_status on_pull(struct session *s, const struct message *m)
+static enum kv_status on_pull(struct session *s, const struct message *m,
+                              const unsigned char *rows)
 {
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
         const struct run *run = &m->batch.runs[i];
 
         for (uint32_t n = 0; n < run->count; n++) {
-            shard_pull(s->shard, s->rank, run->slot + n, run->round);
+            if (!m->batch.rows) {
+                shard_pull(s->shard, s->rank, run->slot + n, run->round);
+                continue;
+            }
+            if (run->size % sizeof(uint32_t) != 0) {
+                return broken(s, "a pull of rows that are not u32 each");
+            }
+            shard_pull_rows(s->shard, s->rank, run->slot + n, run->round, rows,
+                            run->size / sizeof(uint32_t));
+            rows += run->size;
         }
     }
     return KV_OK;
@@ -133,7 +158,7 @@ static enum kv_status on_open(struct session *s, uint64_t request_id,
                               size_t size)
 {
     struct slice_desc desc = {m->open.key_id, m->open.slice, m->open.dtype,
-                              m->open.count};
+                              m->open.count, m->open.row_length};
 
     shard_open(s->shard, s->rank, request_id, &desc, size > 0 ? payload : NULL,
                size);
@@ -178,7 +203,7 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
     case MESSAGE_PUSH:
         return on_push(s, m, payload, now_ms);
     case MESSAGE_PULL:
-        return on_pull(s, m);
+        return on_pull(s, m, payload);
     case MESSAGE_OPEN:
     case MESSAGE_OPTIMIZER:
     case MESSAGE_HYPER:

@@ -56,7 +56,7 @@ static void batch_slot(struct session *s, enum message_kind kind,
     }
 }
 
-/* Straight from its block, which nobody writes. */
+/* Straight from its block, which nobody writes, or its buffer. */
 static void send_value(struct session *s, const struct shard_answer *a)
 {
     struct run run = {a->slot, 1, a->round, (uint32_t)a->size};
@@ -64,8 +64,10 @@ static void send_value(struct session *s, const struct shard_answer *a)
 
     m.batch.runs = &run;
     m.batch.run_count = 1;
-    arena_hold(s->arena, a->block);
-    s->io->send(s->io->ctx, &m, 0, a->value, a->size, a->block, NULL);
+    if (a->block != NULL) {
+        arena_hold(s->arena, a->block);
+    }
+    s->io->send(s->io->ctx, &m, 0, a->value, a->size, a->block, a->buffer);
 }
 
 static void batch_value(struct session *s, const struct shard_answer *a)
@@ -88,6 +90,7 @@ static void batch_value(struct session *s, const struct shard_answer *a)
     }
     memcpy(s->value_bytes->data + s->value_size, a->value, size);
     s->value_size += size;
+    bufpool_put(s->buffers, a->buffer);
 }
 
 static void refuse_slot(struct session *s, const struct shard_answer *a)

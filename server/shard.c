@@ -1,3 +1,4 @@
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -24,8 +25,28 @@ void shard_answer_push(struct shard *s, uint32_t rank, uint32_t slot,
     s->events.answer(s->events.ctx, &a);
 }
 
+static void answer_rows(struct shard *s, uint32_t rank, const struct entry *e,
+                        uint64_t round, const void *wanted, uint32_t count)
+{
+    struct shard_answer a = {.rank = rank,
+                             .slot = e->slot,
+                             .round = round,
+                             .status = KV_OK,
+                             .pull = true};
+
+    a.size = count * shard_row_size(e);
+    a.buffer = bufpool_get(s->buffers, a.size);
+    if (a.buffer == NULL) {
+        shard_refuse_pull(s, rank, e->slot, round, shard_no_memory(s));
+        return;
+    }
+    shard_rows_read(s, e, wanted, count, a.buffer->data);
+    a.value = a.buffer->data;
+    s->events.answer(s->events.ctx, &a);
+}
+
 void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,
-                       uint64_t round)
+                       uint64_t round, const void *wanted, uint32_t count)
 {
     struct shard_answer a = {.rank = rank,
                              .slot = e->slot,
@@ -35,6 +56,52 @@ void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,
                              .value = shard_weights(e->value),
                              .size = shard_weights_size(e->dtype, e->count),
                              .block = e->value};
+
+    if (e->row_length > 0) {
+        answer_rows(s, rank, e, round, wanted,
+                    wanted == NULL ? (uint32_t)(e->count / e->row_length)
+                                   : count);
+        return;
+    }
+    s->events.answer(s->events.ctx, &a);
+}
+
+/* --- Refusals --------------------------------------------------------------
+ */
+
+enum kv_status shard_refuse(struct shard *s, enum kv_status status,
+                            const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(s->text, sizeof s->text, format, args);
+    va_end(args);
+    return status;
+}
+
+enum kv_status shard_no_memory(struct shard *s)
+{
+    return shard_refuse(s, KV_ENOMEM, "the server is out of memory");
+}
+
+enum kv_status shard_no_slot(struct shard *s, uint32_t rank, uint32_t slot,
+                             const char *verb)
+{
+    return shard_refuse(s, KV_ENOTFOUND,
+                        "rank %u %s slot %u: this shard has %u slices", rank,
+                        verb, slot, s->slots);
+}
+
+void shard_refuse_pull(struct shard *s, uint32_t rank, uint32_t slot,
+                       uint64_t round, enum kv_status status)
+{
+    struct shard_answer a = {.rank = rank,
+                             .slot = slot,
+                             .round = round,
+                             .status = status,
+                             .pull = true,
+                             .text = s->text};
 
     s->events.answer(s->events.ctx, &a);
 }
@@ -102,8 +169,9 @@ static bool allocate(struct shard *s)
     s->inputs = mem_zalloc(s->workers, sizeof *s->inputs);
     s->codecs = mem_zalloc(s->workers, sizeof *s->codecs);
     s->missing = mem_zalloc(s->workers, sizeof *s->missing);
+    s->readers = shard_rows_readers(s->workers);
     return s->ranks != NULL && s->inputs != NULL && s->codecs != NULL &&
-           s->missing != NULL;
+           s->missing != NULL && s->readers != NULL;
 }
 
 static enum kv_status recover(struct shard *s, char *error, size_t error_size)
@@ -173,5 +241,6 @@ void shard_free(struct shard *s)
     mem_free(s->inputs);
     mem_free(s->codecs);
     mem_free(s->missing);
+    mem_free(s->readers);
     mem_free(s);
 }

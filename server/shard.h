@@ -49,7 +49,8 @@ struct shard_answer {
     const void *value;     /* Of a pull that is KV_OK. */
     size_t size;
     void *block; /* Holds `value`; arena_hold() it to keep it after the call. */
-    const char *text; /* Of an error; borrowed. */
+    struct buffer *buffer; /* Or this does, and is taken. */
+    const char *text;      /* Of an error; borrowed. */
 };
 
 struct shard_events {
@@ -86,6 +87,7 @@ struct slice_desc {
     uint32_t key_id, slice;
     uint32_t dtype; /* Off the wire; checked here. */
     uint64_t count;
+    uint64_t row_length; /* Elements; 0 when dense. */
 };
 
 /* Create (value != NULL, borrowed, size bytes) or attach. `opened` runs at
@@ -99,7 +101,19 @@ void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
                 uint32_t codec, const void *payload, size_t size,
                 struct buffer *buffer, uint64_t now_ms);
 
+/* The same with some rows of a row_sparse slice: the payload is u32 n, n u32
+ * rows in ascending order, and then those rows. */
+void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,
+                     uint64_t round, uint32_t codec, const void *payload,
+                     size_t size, struct buffer *buffer, uint64_t now_ms);
+
+/* The whole value. */
 void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round);
+
+/* Some rows of a row_sparse slice, `count` of at least 1: u32 each, ascending,
+ * borrowed. */
+void shard_pull_rows(struct shard *s, uint32_t rank, uint32_t slot,
+                     uint64_t round, const void *rows, uint32_t count);
 
 /* The session of this rank ended. */
 void shard_forget(struct shard *s, uint32_t rank);

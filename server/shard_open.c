@@ -1,6 +1,4 @@
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
@@ -23,17 +21,6 @@ struct opener {
     uint32_t rank;
 };
 
-__attribute__((format(printf, 3, 4))) static enum kv_status
-refuse(struct shard *s, enum kv_status status, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(s->text, sizeof s->text, format, args);
-    va_end(args);
-    return status;
-}
-
 static void refused(struct shard *s, uint32_t rank, uint64_t request_id,
                     enum kv_status status)
 {
@@ -48,26 +35,27 @@ static enum kv_status check_desc(struct shard *s, uint32_t rank,
     size_t unit, count_max;
 
     if (s->policy == NULL) {
-        return refuse(s, KV_EINVAL, "rank %u opens key %u before its policy",
-                      rank, d->key_id);
+        return shard_refuse(s, KV_EINVAL,
+                            "rank %u opens key %u before its policy", rank,
+                            d->key_id);
     }
     if (d->dtype > INT32_MAX || !kv_dtype_known((int)d->dtype) ||
         !kv_dtype_supported((enum kv_dtype)d->dtype)) {
-        return refuse(s, KV_EINVAL,
-                      "rank %u opens key %u slice %u with dtype %u (%s): "
-                      "servers store f32, f16, bf16",
-                      rank, d->key_id, d->slice, d->dtype,
-                      d->dtype > INT32_MAX
-                          ? "unknown"
-                          : kv_dtype_name((enum kv_dtype)d->dtype));
+        return shard_refuse(s, KV_EINVAL,
+                            "rank %u opens key %u slice %u with dtype %u (%s): "
+                            "servers store f32, f16, bf16",
+                            rank, d->key_id, d->slice, d->dtype,
+                            d->dtype > INT32_MAX
+                                ? "unknown"
+                                : kv_dtype_name((enum kv_dtype)d->dtype));
     }
     unit = kv_dtype_size((enum kv_dtype)d->dtype);
     count_max = KV_SLICE_BYTES_MAX / unit;
     if (d->count == 0 || d->count > count_max) {
-        return refuse(s, KV_EINVAL,
-                      "rank %u opens key %u slice %u with %" PRIu64
-                      " elements: 1 to %zu are possible",
-                      rank, d->key_id, d->slice, d->count, count_max);
+        return shard_refuse(s, KV_EINVAL,
+                            "rank %u opens key %u slice %u with %" PRIu64
+                            " elements: 1 to %zu are possible",
+                            rank, d->key_id, d->slice, d->count, count_max);
     }
     return KV_OK;
 }
@@ -76,14 +64,22 @@ static enum kv_status check_same(struct shard *s, uint32_t rank,
                                  const struct slice_desc *d,
                                  const struct entry *e)
 {
-    if (d->dtype == (uint32_t)e->dtype && d->count == e->count) {
-        return KV_OK;
+    if (d->dtype != (uint32_t)e->dtype || d->count != e->count) {
+        return shard_refuse(s, KV_EMISMATCH,
+                            "rank %u opens key %u slice %u as %s[%" PRIu64
+                            "], and it is %s[%zu]",
+                            rank, d->key_id, d->slice,
+                            kv_dtype_name((enum kv_dtype)d->dtype), d->count,
+                            kv_dtype_name(e->dtype), e->count);
     }
-    return refuse(
-        s, KV_EMISMATCH,
-        "rank %u opens key %u slice %u as %s[%" PRIu64 "], and it is %s[%zu]",
-        rank, d->key_id, d->slice, kv_dtype_name((enum kv_dtype)d->dtype),
-        d->count, kv_dtype_name(e->dtype), e->count);
+    if (d->row_length != e->row_length) {
+        return shard_refuse(
+            s, KV_EMISMATCH,
+            "rank %u opens key %u slice %u with rows of %" PRIu64
+            ", and it has rows of %u (0: it is dense)",
+            rank, d->key_id, d->slice, d->row_length, e->row_length);
+    }
+    return KV_OK;
 }
 
 /* --- Attach --------------------------------------------------------------- */
@@ -139,16 +135,17 @@ static enum kv_status wait(struct shard *s, uint32_t rank, uint64_t request_id,
     struct awaited *w;
 
     if (s->ranks[rank].opens_count >= OPENS_MAX) {
-        return refuse(s, KV_ETOOBIG,
-                      "rank %u waits for %zu slices already, which rank 0 has "
-                      "not initialized",
-                      rank, OPENS_MAX);
+        return shard_refuse(
+            s, KV_ETOOBIG,
+            "rank %u waits for %zu slices already, which rank 0 has "
+            "not initialized",
+            rank, OPENS_MAX);
     }
     o = mem_zalloc(1, sizeof *o);
     w = o == NULL ? NULL : await(s, key);
     if (w == NULL) {
         mem_free(o);
-        return refuse(s, KV_ENOMEM, "the server is out of memory");
+        return shard_no_memory(s);
     }
     o->awaited = w;
     o->desc = *desc;
@@ -209,15 +206,16 @@ static enum kv_status check_value(struct shard *s, uint32_t rank,
     size_t right = shard_weights_size(dtype, d->count);
 
     if (size != right) {
-        return refuse(s, KV_EMISMATCH,
-                      "rank %u initializes key %u slice %u with %zu bytes: "
-                      "%s[%" PRIu64 "] has %zu",
-                      rank, d->key_id, d->slice, size, kv_dtype_name(dtype),
-                      d->count, right);
+        return shard_refuse(
+            s, KV_EMISMATCH,
+            "rank %u initializes key %u slice %u with %zu bytes: "
+            "%s[%" PRIu64 "] has %zu",
+            rank, d->key_id, d->slice, size, kv_dtype_name(dtype), d->count,
+            right);
     }
     if (s->slots >= KV_SLOTS_MAX) {
-        return refuse(s, KV_ETOOBIG, "the shard has %u slices, no more go in",
-                      s->slots);
+        return shard_refuse(s, KV_ETOOBIG,
+                            "the shard has %u slices, no more go in", s->slots);
     }
     return KV_OK;
 }
@@ -230,12 +228,13 @@ static void create(struct shard *s, uint32_t rank, uint64_t request_id,
 
     if (status != KV_OK) {
         refused(s, rank, request_id,
-                refuse(s, status,
-                       "the server has no room for key %u slice %u: %zu bytes "
-                       "(--arena-dir, --arena-size)",
-                       d->key_id, d->slice,
-                       shard_value_size(s, (enum kv_dtype)d->dtype, d->count,
-                                        s->spec_slots)));
+                shard_refuse(
+                    s, status,
+                    "the server has no room for key %u slice %u: %zu bytes "
+                    "(--arena-dir, --arena-size)",
+                    d->key_id, d->slice,
+                    shard_value_size(s, (enum kv_dtype)d->dtype, d->count,
+                                     s->spec_slots)));
         return;
     }
     attach(s, rank, request_id, d, e);

@@ -2,9 +2,11 @@
  * shard_private - what the files of the shard share.
  *
  *   shard.c         made and freed; what ends with a session
- *   shard_push.c    pushes and pulls, and what is wrong with them
+ *   shard_push.c    pushes, and what is wrong with them
+ *   shard_pull.c    the same for pulls
  *   shard_round.c   commit: sum, rule, one store, answers
  *   shard_share.c   what a rank has open: contributions and waiting pulls
+ *   shard_rows.c    the same for row_sparse slices, which change by the row
  *   shard_slice.c   slices in the arena: creation, recovery
  *   shard_open.c    create, attach, wait for creation
  *   shard_optim.c   the optimizer's settings in the arena
@@ -34,18 +36,26 @@ enum { SHARD_WORD_POLICY, SHARD_WORD_SPEC };
 struct slice_record {
     uint64_t live; /* Offset of the value block. */
     uint64_t count;
-    uint32_t key_id, slice, dtype, reserved;
+    uint32_t key_id, slice, dtype;
+    uint32_t row_length; /* Elements; 0 when dense. */
 };
 
 /* A value block: this, seq[], weights in their dtype, then `slots` arrays of
- * f32, each at a multiple of 64 bytes. Never changed once it is live. */
+ * f32, each at a multiple of 64 bytes. Never changed once it is live.
+ *
+ * Of a row_sparse slice: this, seq[], then what the last round has changed:
+ * `changed` rows as u32, and their new images. All rows lie in another block,
+ * `rows`, into which those images are copied once they are live. An image is
+ * the row's weights and its `slots` arrays. */
 struct value {
     uint64_t round;      /* Rounds committed. */
     uint64_t updates;    /* By the optimizer, since its state was fresh. */
     uint64_t generation; /* Of the settings that the state belongs to. */
     uint32_t slots;
     uint32_t seqs; /* Ranks with a sequence number; 0 unless per_rank. */
-    uint64_t reserved[4];
+    uint64_t rows; /* Offset. */
+    uint64_t changed;
+    uint64_t reserved[2];
     uint64_t seq[]; /* By rank. */
 };
 
@@ -89,8 +99,11 @@ struct share {
     bool refused; /* Its last push; the pull behind that shares its fate. */
     bool kept;    /* Pushed, and the bytes are counted as held. */
     uint64_t pull_round;
+    struct buffer *wanted; /* Owned: rows to pull, or NULL for all. */
+    uint32_t wanted_count;
     uint64_t since_ms;
     /* When pushed: */
+    bool rows; /* Some rows; else the whole slice. */
     const struct kv_codec *codec;
     const void *payload;
     size_t size;
@@ -104,6 +117,7 @@ struct entry {
     struct share **shares;       /* By rank. */
     size_t count;
     enum kv_dtype dtype;
+    uint32_t row_length; /* 0 when dense. */
     uint32_t slot;
     uint32_t arrived; /* Shares that have pushed. */
     uint32_t waiting; /* Shares that pull. */
@@ -170,6 +184,7 @@ struct shard {
     uint64_t now_ms;     /* As last told. */
     const void **inputs; /* Of the round being committed. */
     const struct kv_codec **codecs;
+    struct row_reader *readers; /* As many as ranks; shard_rows.c. */
     uint32_t *missing;
     char text[KV_TEXT_MAX + 1]; /* Of the error being reported. */
     float gradient[SHARD_BLOCK] __attribute__((aligned(64)));
@@ -197,11 +212,20 @@ static inline struct policy_view shard_view(const struct shard *s,
 /* With s->text when that is an error. */
 void shard_answer_push(struct shard *s, uint32_t rank, uint32_t slot,
                        uint64_t round, enum kv_status status);
+
+/* With all rows, or the `count` of them at `wanted`. */
 void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,
-                       uint64_t round);
+                       uint64_t round, const void *wanted, uint32_t count);
 
 void shard_refuse_pull(struct shard *s, uint32_t rank, uint32_t slot,
                        uint64_t round, enum kv_status status);
+
+/* Each puts its sentence into s->text and returns the status. */
+__attribute__((format(printf, 3, 4))) enum kv_status
+shard_refuse(struct shard *s, enum kv_status status, const char *format, ...);
+enum kv_status shard_no_memory(struct shard *s);
+enum kv_status shard_no_slot(struct shard *s, uint32_t rank, uint32_t slot,
+                             const char *verb);
 
 /* --- shard_slice.c -------------------------------------------------------- */
 
@@ -248,6 +272,9 @@ void shard_share_unpull(struct shard *s, struct share *share);
 void shard_share_refuse(struct shard *s, struct entry *e, uint32_t rank);
 void shard_share_pardon(struct shard *s, struct share *share);
 
+/* It may be that nothing is in it. */
+void shard_share_tidy(struct shard *s, struct share *share);
+
 void shard_free_shares(struct shard *s);
 
 /* --- shard_round.c -------------------------------------------------------- */
@@ -255,6 +282,50 @@ void shard_free_shares(struct shard *s);
 /* The policy lets the open round close: commit and answer. When there is no
  * room for it, its pushes are refused and nothing changes. */
 void shard_close_round(struct shard *s, struct entry *e);
+
+/* The head of the value after this round: of the block, all but the data. */
+void shard_next_head(const struct shard *s, const struct entry *e,
+                     struct value *next);
+
+/* What the rule needs for this many updates. */
+const void *shard_step(struct shard *s, uint64_t updates);
+
+/* The rule on args->count elements, at most SHARD_BLOCK: gradient and slots are
+ * set in args, weights are in the slice's dtype. */
+void shard_rule(struct shard *s, enum kv_dtype dtype,
+                struct kv_optim_args *args, const void *old, void *new);
+
+extern const float shard_zeros[SHARD_BLOCK];
+
+/* --- shard_rows.c --------------------------------------------------------- */
+
+/* Room to read so many contributions at a time; NULL when out of memory. */
+struct row_reader *shard_rows_readers(uint32_t count);
+
+size_t shard_row_size(const struct entry *e); /* Bytes of its weights. */
+
+/* Is this a list of the slice's rows, ascending? */
+bool shard_rows_valid(const struct entry *e, const void *rows, uint32_t count);
+
+/* The rows of a contribution that is one of rows: KV_EINVAL if it is none. */
+KV_MUST_CHECK enum kv_status shard_rows_check(const struct entry *e,
+                                              const struct kv_codec *codec,
+                                              const void *payload, size_t size);
+
+/* The block of all rows, from a value of the whole slice. NULL: no room. */
+void *shard_rows_make(struct shard *s, const struct slice_desc *desc,
+                      const void *weights);
+
+/* KV_ENOSPC: nothing has changed. */
+KV_MUST_CHECK enum kv_status shard_rows_commit(struct shard *s,
+                                               struct entry *e);
+
+/* Copy what the live value has changed into place. */
+void shard_rows_redo(struct shard *s, const struct entry *e);
+
+/* The weights of all rows, or of those wanted, one behind the other. */
+void shard_rows_read(struct shard *s, const struct entry *e, const void *wanted,
+                     uint32_t count, void *out);
 
 /* --- shard_open.c, shard_optim.c, shard_fence.c --------------------------- */
 

@@ -3,7 +3,7 @@
 
 #include "server/shard_private.h"
 
-static const float zeros[SHARD_BLOCK] __attribute__((aligned(64)));
+const float shard_zeros[SHARD_BLOCK] __attribute__((aligned(64)));
 
 /* --- The sum over the ranks, and the rule --------------------------------- */
 
@@ -42,13 +42,29 @@ static void assign(struct shard *s, const struct entry *e, size_t n, void *out)
     }
 }
 
-static const void *step_of(struct shard *s, uint64_t updates)
+const void *shard_step(struct shard *s, uint64_t updates)
 {
     if (s->cache.updates != updates) {
         kv_optim_prepare(&s->spec, updates, s->cache.step);
         s->cache.updates = updates;
     }
     return s->cache.step;
+}
+
+void shard_rule(struct shard *s, enum kv_dtype dtype,
+                struct kv_optim_args *args, const void *old, void *new)
+{
+    if (dtype == KV_F32) {
+        args->weight = old;
+        args->new_weight = new;
+        s->spec.optim->update(args);
+        return;
+    }
+    kv_to_f32(dtype, old, s->weight, args->count);
+    args->weight = s->weight;
+    args->new_weight = s->new_weight;
+    s->spec.optim->update(args);
+    kv_from_f32(dtype, s->new_weight, new, args->count);
 }
 
 /* One block: sum, then weights and state out of place. */
@@ -65,26 +81,17 @@ static void update_block(struct shard *s, const struct entry *e, size_t n,
                                        args->count, s->gradient);
     for (unsigned i = 0; i < s->spec_slots; i++) {
         args->slot[i] =
-            fresh ? zeros : shard_slot(e->value, e->dtype, e->count, i) + first;
+            fresh ? shard_zeros
+                  : shard_slot(e->value, e->dtype, e->count, i) + first;
         args->new_slot[i] = shard_slot(next, e->dtype, e->count, i) + first;
     }
-    if (e->dtype == KV_F32) {
-        args->weight = (const float *)(const void *)old;
-        args->new_weight = (float *)(void *)new;
-        s->spec.optim->update(args);
-        return;
-    }
-    kv_to_f32(e->dtype, old, s->weight, args->count);
-    args->weight = s->weight;
-    args->new_weight = s->new_weight;
-    s->spec.optim->update(args);
-    kv_from_f32(e->dtype, s->new_weight, new, args->count);
+    shard_rule(s, e->dtype, args, old, new);
 }
 
 static void update(struct shard *s, const struct entry *e, size_t n,
                    const struct value *next)
 {
-    struct kv_optim_args args = {.step = step_of(s, next->updates)};
+    struct kv_optim_args args = {.step = shard_step(s, next->updates)};
 
     for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
         size_t left = e->count - first;
@@ -96,8 +103,8 @@ static void update(struct shard *s, const struct entry *e, size_t n,
 
 /* --- Commit --------------------------------------------------------------- */
 
-static void fill_head(const struct shard *s, const struct entry *e,
-                      struct value *next)
+void shard_next_head(const struct shard *s, const struct entry *e,
+                     struct value *next)
 {
     const struct value *old = e->value;
     bool fresh = old->generation != s->generation;
@@ -130,7 +137,7 @@ static enum kv_status commit(struct shard *s, struct entry *e)
         return KV_ENOSPC;
     }
     n = gather(s, e);
-    fill_head(s, e, next);
+    shard_next_head(s, e, next);
     if (s->generation != 0) {
         update(s, e, n, next);
     } else {
@@ -169,10 +176,11 @@ static void answer_pulls(struct shard *s, struct entry *e)
 
         if (share != NULL && share->pulls &&
             s->policy->readable(&v, rank, share->pull_round)) {
-            uint64_t round = share->pull_round;
-
+            shard_answer_pull(s, rank, e, share->pull_round,
+                              share->wanted == NULL ? NULL
+                                                    : share->wanted->data,
+                              share->wanted_count);
             shard_share_unpull(s, share);
-            shard_answer_pull(s, rank, e, round);
         }
     }
 }
@@ -213,7 +221,10 @@ static void refuse_round(struct shard *s, struct entry *e)
 
 void shard_close_round(struct shard *s, struct entry *e)
 {
-    if (commit(s, e) != KV_OK) {
+    enum kv_status status =
+        e->row_length > 0 ? shard_rows_commit(s, e) : commit(s, e);
+
+    if (status != KV_OK) {
         refuse_round(s, e);
         return;
     }

@@ -52,7 +52,7 @@ struct share *shard_share(struct shard *s, struct entry *e, uint32_t rank)
     return share;
 }
 
-static void free_if_empty(struct shard *s, struct share *share)
+void shard_share_tidy(struct shard *s, struct share *share)
 {
     if (share->pushed || share->pulls || share->refused) {
         return;
@@ -195,7 +195,7 @@ void shard_share_unpush(struct shard *s, struct share *share)
         list_unlink(&share->among_open);
         shard_share_open(s, share);
     }
-    free_if_empty(s, share);
+    shard_share_tidy(s, share);
 }
 
 void shard_share_unpull(struct shard *s, struct share *share)
@@ -203,7 +203,9 @@ void shard_share_unpull(struct shard *s, struct share *share)
     KV_CHECK(share->pulls);
     share->entry->waiting--;
     share->pulls = false;
-    free_if_empty(s, share);
+    bufpool_put(s->buffers, share->wanted);
+    share->wanted = NULL;
+    shard_share_tidy(s, share);
 }
 
 void shard_share_refuse(struct shard *s, struct entry *e, uint32_t rank)
@@ -223,5 +225,5 @@ void shard_share_refuse(struct shard *s, struct entry *e, uint32_t rank)
 void shard_share_pardon(struct shard *s, struct share *share)
 {
     share->refused = false;
-    free_if_empty(s, share);
+    shard_share_tidy(s, share);
 }

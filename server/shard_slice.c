@@ -115,6 +115,7 @@ static enum kv_status enter(struct shard *s, struct slice_record *r,
     e->value = v;
     e->count = r->count;
     e->dtype = (enum kv_dtype)r->dtype;
+    e->row_length = r->row_length;
     e->key_id = r->key_id;
     e->slice = r->slice;
     status = map_put(&s->slices, shard_slice_key(r->key_id, r->slice), e);
@@ -137,6 +138,32 @@ void shard_free_slices(struct shard *s)
 
 /* --- Creation ------------------------------------------------------------- */
 
+static void fill_first(const struct shard *s, struct value *v, size_t size)
+{
+    memset(v, 0, size);
+    v->generation = s->generation;
+    v->slots = s->spec_slots;
+    v->seqs = seqs_of(s);
+}
+
+static struct value *first_rows(struct shard *s, const struct slice_desc *d,
+                                const void *weights)
+{
+    size_t size = weights_offset(seqs_of(s));
+    struct value *v = arena_alloc(s->arena, size);
+    void *rows = v == NULL ? NULL : shard_rows_make(s, d, weights);
+
+    if (rows == NULL) {
+        if (v != NULL) {
+            arena_release(s->arena, v);
+        }
+        return NULL;
+    }
+    fill_first(s, v, size);
+    v->rows = arena_offset(s->arena, rows);
+    return v;
+}
+
 static struct value *first_value(struct shard *s, const struct slice_desc *d,
                                  const void *weights)
 {
@@ -147,10 +174,7 @@ static struct value *first_value(struct shard *s, const struct slice_desc *d,
     if (v == NULL) {
         return NULL;
     }
-    memset(v, 0, size);
-    v->generation = s->generation;
-    v->slots = s->spec_slots;
-    v->seqs = seqs_of(s);
+    fill_first(s, v, size);
     memcpy(shard_weights(v), weights, shard_weights_size(dtype, d->count));
     return v;
 }
@@ -159,7 +183,8 @@ enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
                             const void *value, struct entry **out)
 {
     enum kv_status status = KV_ENOSPC;
-    struct value *v = first_value(s, desc, value);
+    struct value *v = desc->row_length > 0 ? first_rows(s, desc, value)
+                                           : first_value(s, desc, value);
     struct slice_record *r = arena_alloc(s->arena, sizeof *r);
 
     if (v == NULL || r == NULL) {
@@ -171,6 +196,7 @@ enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
     r->key_id = desc->key_id;
     r->slice = desc->slice;
     r->dtype = desc->dtype;
+    r->row_length = (uint32_t)desc->row_length;
     status = enter(s, r, v, out);
     if (status != KV_OK) {
         goto err_blocks;
@@ -181,6 +207,9 @@ enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
 err_blocks:
     if (r != NULL) {
         arena_release(s->arena, r);
+    }
+    if (v != NULL && v->rows != 0) {
+        arena_release(s->arena, arena_at(s->arena, v->rows));
     }
     if (v != NULL) {
         arena_release(s->arena, v);
@@ -193,6 +222,7 @@ err_blocks:
 static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
                                     char *error, size_t error_size)
 {
+    enum kv_status status;
     struct entry *e;
     struct value *v;
 
@@ -210,7 +240,17 @@ static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
                  r->key_id, r->slice);
         return KV_EDATALOSS;
     }
-    return enter(s, r, v, &e);
+    if (r->row_length > 0 && arena_claim(s->arena, v->rows) != KV_OK) {
+        snprintf(error, error_size,
+                 "the arena is damaged: key %u slice %u has no rows", r->key_id,
+                 r->slice);
+        return KV_EDATALOSS;
+    }
+    status = enter(s, r, v, &e);
+    if (status == KV_OK && r->row_length > 0) {
+        shard_rows_redo(s, e);
+    }
+    return status;
 }
 
 enum kv_status shard_recover(struct shard *s, char *error, size_t error_size)

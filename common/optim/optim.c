@@ -225,6 +225,12 @@ enum kv_status kv_optim_parse(const char *name, const char *params,
 
 /* --- Updates -------------------------------------------------------------- */
 
+bool kv_optim_lazy(const struct kv_optim_spec *spec)
+{
+    (void)spec;
+    return true;
+}
+
 void kv_optim_prepare(const struct kv_optim_spec *spec, uint64_t t, void *step)
 {
     int lr = kv_optim_param_index(spec->optim, "learning_rate");

@@ -97,6 +97,10 @@ const struct kv_optim *kv_optim_find(const char *name);
  * Returns the length that the whole list has. */
 size_t kv_optim_names(char *buf, size_t size);
 
+/* Rows that a row_sparse gradient does not have stay as they are, state
+ * included; otherwise they count as rows of zeros. */
+bool kv_optim_lazy(const struct kv_optim_spec *spec);
+
 /* What update t of a slice needs, 1 being the first after its state was all
  * zero: KV_OPTIM_STEP_MAX bytes into `step`. */
 void kv_optim_prepare(const struct kv_optim_spec *spec, uint64_t t, void *step);

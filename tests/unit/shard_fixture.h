@@ -66,6 +66,7 @@ static inline void on_answer(void *ctx, const struct shard_answer *a)
         }
     }
     snprintf(s->text, sizeof s->text, "%s", a->text == NULL ? "" : a->text);
+    bufpool_put(&((struct fixture *)ctx)->pool, a->buffer);
 }
 
 static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
@@ -189,7 +190,7 @@ static inline void expect_text(const char *text, const char *part)
 
 static inline struct slice_desc f32_slice(uint32_t key_id, uint64_t count)
 {
-    struct slice_desc d = {key_id, 0, KV_F32, count};
+    struct slice_desc d = {key_id, 0, KV_F32, count, 0};
 
     return d;
 }

@@ -106,7 +106,7 @@ static void test_packing_never_exceeds_its_room(void **state)
 static void test_adding_extends_the_last_run(void **state)
 {
     struct fixture *f = *state;
-    struct message_batch b = {f->runs, 0, 0};
+    struct message_batch b = {.runs = f->runs};
 
     assert_true(message_add(&b, 5, 1, 100));
     assert_true(message_add(&b, 6, 1, 100));

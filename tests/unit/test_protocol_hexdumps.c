@@ -69,6 +69,12 @@ static struct run bare_run[] = {{0, 1, 1, 0}};
 static const char *addresses[] = {"10.0.0.1:9700", "10.0.0.2:9700"};
 static uint32_t shards[] = {2, 2};
 static const float values[] = {1.0f, 2.0f, -0.5f, 0.25f};
+/* One row, 5, of two f32; and rows 1 and 5. */
+static struct run rows_run[] = {{2, 1, 1, 16}};
+static struct run wanted_run[] = {{2, 1, 1, 8}};
+static const unsigned char rows[] = {1, 0, 0,    0,    5, 0, 0,    0,
+                                     0, 0, 0x80, 0x3f, 0, 0, 0x20, 0xc0};
+static const unsigned char wanted[] = {1, 0, 0, 0, 5, 0, 0, 0};
 static const unsigned char placement[] = {3, 0, 0, 0, 0, 0, 0, 0};
 
 static struct message messages[] = {
@@ -142,7 +148,9 @@ static const struct dump {
     {"opened", MESSAGE_OPENED, NULL, 0, 1, NULL, 0, false},
     {"push", MESSAGE_PUSH, value_run, 1, 0, values, 16, true},
     {"push-batch", MESSAGE_PUSH, batch_runs, 2, 0, values, 16, false},
+    {"push-rows", MESSAGE_PUSH, rows_run, 1, 0, rows, 16, false},
     {"pull", MESSAGE_PULL, bare_run, 1, 0, NULL, 0, false},
+    {"pull-rows", MESSAGE_PULL, wanted_run, 1, 0, wanted, 8, false},
     {"answer-push", MESSAGE_ANSWER, bare_run, 1, 0, NULL, 0, false},
     {"answer-pull", MESSAGE_ANSWER, value_run, 1, 0, values, 16, false},
     {"again", MESSAGE_AGAIN, bare_run, 1, 0, NULL, 0, false},
@@ -161,6 +169,7 @@ static void build_frame(const struct dump *d, struct bytes *out)
     assert_int_equal(m.kind, d->kind);
     if (d->runs != NULL) {
         fill_batch(&m, d->runs, d->run_count);
+        m.batch.rows = d->payload == rows || d->payload == wanted;
     }
     assert_int_equal(
         message_pack(&m, out->at + FRAME_PREFIX_SIZE, 256, &meta_size), KV_OK);

@@ -1,0 +1,398 @@
+#include <string.h>
+
+#include "common/base/bytes.h"
+#include "common/base/mem.h"
+#include "server/shard_private.h"
+
+/* A round mostly changes a few rows of many. They are computed into the new
+ * value block, made live by one store like any round, and then copied into
+ * place; a restarted server copies again. When all rows change, the rows get a
+ * fresh block instead. */
+
+#define ROW_ALIGN ((size_t)16)
+
+/* One rank's contribution, being read row by row. */
+struct row_reader {
+    const struct kv_codec *codec;
+    const unsigned char *rows; /* u32 each; NULL: all rows. */
+    const unsigned char *data;
+    size_t row_size; /* Bytes in the codec. */
+    uint32_t count, at;
+};
+
+/* --- Layout --------------------------------------------------------------- */
+
+static size_t aligned(size_t size, size_t align)
+{
+    return (size + align - 1) & ~(align - 1);
+}
+
+size_t shard_row_size(const struct entry *e)
+{
+    return e->row_length * kv_dtype_size(e->dtype);
+}
+
+static uint32_t row_count(const struct entry *e)
+{
+    return (uint32_t)(e->count / e->row_length);
+}
+
+static size_t slot_at(enum kv_dtype dtype, size_t row_length, unsigned index)
+{
+    return aligned(row_length * kv_dtype_size(dtype), sizeof(float)) +
+           index * row_length * sizeof(float);
+}
+
+/* Of an image. */
+static size_t stride_of(enum kv_dtype dtype, size_t row_length, unsigned slots)
+{
+    return aligned(slot_at(dtype, row_length, slots), ROW_ALIGN);
+}
+
+static size_t stride(const struct entry *e, const struct value *v)
+{
+    return stride_of(e->dtype, e->row_length, v->slots);
+}
+
+static float *slot_of(const struct entry *e, const void *image, unsigned index)
+{
+    return (float *)(void *)((char *)(uintptr_t)image +
+                             slot_at(e->dtype, e->row_length, index));
+}
+
+static char *rows_of(const struct shard *s, const struct value *v)
+{
+    return arena_at(s->arena, v->rows);
+}
+
+static size_t head_size(const struct value *v)
+{
+    return aligned(sizeof *v + v->seqs * sizeof(uint64_t), 64);
+}
+
+/* In a value block: the rows that changed, and their images. */
+static unsigned char *changed_rows(const struct value *v)
+{
+    return (unsigned char *)(uintptr_t)v + head_size(v);
+}
+
+static char *images(const struct value *v)
+{
+    return (char *)changed_rows(v) + aligned(v->changed * sizeof(uint32_t), 64);
+}
+
+/* --- What comes in -------------------------------------------------------- */
+
+static uint32_t row_at(const unsigned char *rows, uint32_t index)
+{
+    return bytes_get_u32(rows + (size_t)index * sizeof(uint32_t));
+}
+
+bool shard_rows_valid(const struct entry *e, const void *rows, uint32_t count)
+{
+    uint64_t least = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t row = row_at(rows, i);
+
+        if (row < least || row >= row_count(e)) {
+            return false;
+        }
+        least = (uint64_t)row + 1;
+    }
+    return true;
+}
+
+enum kv_status shard_rows_check(const struct entry *e,
+                                const struct kv_codec *codec,
+                                const void *payload, size_t size)
+{
+    const unsigned char *at = payload;
+    uint32_t count;
+
+    if (size < sizeof count) {
+        return KV_EINVAL;
+    }
+    count = bytes_get_u32(at);
+    if (count > row_count(e) ||
+        size !=
+            (1 + (size_t)count) * sizeof count +
+                codec->encoded_size(e->dtype, (size_t)count * e->row_length)) {
+        return KV_EINVAL;
+    }
+    return shard_rows_valid(e, at + sizeof count, count) ? KV_OK : KV_EINVAL;
+}
+
+struct row_reader *shard_rows_readers(uint32_t count)
+{
+    return mem_zalloc(count, sizeof(struct row_reader));
+}
+
+static void begin(const struct entry *e, const struct share *share,
+                  struct row_reader *r)
+{
+    const unsigned char *payload = share->payload;
+
+    r->codec = share->codec;
+    r->row_size = share->codec->encoded_size(e->dtype, e->row_length);
+    r->at = 0;
+    r->rows = NULL;
+    r->data = payload;
+    r->count = row_count(e);
+    if (share->rows) {
+        r->count = bytes_get_u32(payload);
+        r->rows = payload + sizeof(uint32_t);
+        r->data = r->rows + (size_t)r->count * sizeof(uint32_t);
+    }
+}
+
+/* Readers of all contributions, in rank order; returns how many. */
+static size_t begin_all(struct shard *s, const struct entry *e)
+{
+    size_t n = 0;
+
+    for (uint32_t rank = 0; n < e->arrived; rank++) {
+        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
+            begin(e, e->shares[rank], &s->readers[n++]);
+        }
+    }
+    return n;
+}
+
+static uint32_t next_of(const struct row_reader *r)
+{
+    if (r->at == r->count) {
+        return UINT32_MAX;
+    }
+    return r->rows == NULL ? r->at : row_at(r->rows, r->at);
+}
+
+/* The next row that any contribution has; UINT32_MAX after the last. */
+static uint32_t next_row(const struct shard *s, size_t n)
+{
+    uint32_t row = UINT32_MAX;
+
+    for (size_t i = 0; i < n; i++) {
+        uint32_t next = next_of(&s->readers[i]);
+
+        row = next < row ? next : row;
+    }
+    return row;
+}
+
+/* Those who have the row, as inputs of a sum; returns how many. */
+static size_t take_row(struct shard *s, size_t n, uint32_t row)
+{
+    size_t inputs = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct row_reader *r = &s->readers[i];
+
+        if (next_of(r) == row) {
+            s->inputs[inputs] = r->data + r->at * r->row_size;
+            s->codecs[inputs++] = r->codec;
+            r->at++;
+        }
+    }
+    return inputs;
+}
+
+static uint32_t count_rows(struct shard *s, const struct entry *e)
+{
+    size_t n = begin_all(s, e);
+    uint32_t count = 0, row;
+
+    if (n == 1) {
+        return s->readers[0].count;
+    }
+    while ((row = next_row(s, n)) != UINT32_MAX) {
+        take_row(s, n, row);
+        count++;
+    }
+    return count;
+}
+
+/* --- One row -------------------------------------------------------------- */
+
+/* A block of the sum of the inputs; of zeros when there are none. */
+static const float *sum(struct shard *s, const struct entry *e, size_t inputs,
+                        size_t first, size_t count)
+{
+    if (inputs == 0) {
+        return shard_zeros;
+    }
+    return kv_codec_sum_view(s->codecs, s->inputs, inputs, e->dtype, first,
+                             count, s->gradient);
+}
+
+/* The new image of a row from its old one, whose state is `fresh` when it
+ * belongs to another optimizer, and from the inputs. */
+static void change(struct shard *s, const struct entry *e, size_t inputs,
+                   const char *old, char *new, bool fresh, const void *step)
+{
+    struct kv_optim_args args = {.step = step};
+    size_t unit = kv_dtype_size(e->dtype);
+
+    for (size_t first = 0; first < e->row_length; first += SHARD_BLOCK) {
+        size_t left = e->row_length - first;
+
+        args.count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+        args.gradient = sum(s, e, inputs, first, args.count);
+        if (s->generation == 0) {
+            kv_from_f32(e->dtype, args.gradient, new + first *unit, args.count);
+            continue;
+        }
+        for (unsigned i = 0; i < s->spec_slots; i++) {
+            args.slot[i] = fresh ? shard_zeros : slot_of(e, old, i) + first;
+            args.new_slot[i] = slot_of(e, new, i) + first;
+        }
+        shard_rule(s, e->dtype, &args, old + first * unit, new + first *unit);
+    }
+}
+
+/* --- Commit --------------------------------------------------------------- */
+
+static void make_live(struct shard *s, struct entry *e, struct value *next)
+{
+    struct value *old = e->value;
+
+    arena_store(&e->record->live, arena_offset(s->arena, next));
+    e->value = next;
+    s->commits++;
+    if (old->rows != next->rows) {
+        arena_release(s->arena, arena_at(s->arena, old->rows));
+    }
+    arena_release(s->arena, old);
+}
+
+static struct value *new_head(struct shard *s, const struct entry *e,
+                              uint32_t changed)
+{
+    size_t size = head_size(e->value);
+    struct value *next;
+
+    if (changed > 0) {
+        size += aligned(changed * sizeof(uint32_t), 64) +
+                changed * stride_of(e->dtype, e->row_length, s->spec_slots);
+    }
+    next = arena_alloc(s->arena, size);
+    if (next != NULL) {
+        shard_next_head(s, e, next);
+        next->changed = changed;
+    }
+    return next;
+}
+
+static enum kv_status commit_all(struct shard *s, struct entry *e)
+{
+    const struct value *old = e->value;
+    bool fresh = old->generation != s->generation;
+    size_t step = stride_of(e->dtype, e->row_length, s->spec_slots);
+    size_t n = begin_all(s, e);
+    struct value *next = new_head(s, e, 0);
+    char *rows = arena_alloc(s->arena, row_count(e) * step);
+
+    if (next == NULL || rows == NULL) {
+        if (next != NULL) {
+            arena_release(s->arena, next);
+        }
+        if (rows != NULL) {
+            arena_release(s->arena, rows);
+        }
+        return KV_ENOSPC;
+    }
+    next->rows = arena_offset(s->arena, rows);
+    for (uint32_t row = 0; row < row_count(e); row++) {
+        size_t inputs = take_row(s, n, row);
+
+        change(s, e, inputs, rows_of(s, old) + row * stride(e, old),
+               rows + row * step, fresh,
+               s->generation == 0 ? NULL : shard_step(s, next->updates));
+    }
+    make_live(s, e, next);
+    return KV_OK;
+}
+
+static enum kv_status commit_changed(struct shard *s, struct entry *e)
+{
+    const char *rows = rows_of(s, e->value);
+    struct value *next = new_head(s, e, count_rows(s, e));
+    size_t n = begin_all(s, e), size;
+    const void *step;
+
+    if (next == NULL) {
+        return KV_ENOSPC;
+    }
+    size = stride(e, next);
+    step = shard_step(s, next->updates);
+    for (uint32_t i = 0; i < next->changed; i++) {
+        uint32_t row = next_row(s, n);
+        size_t inputs = take_row(s, n, row);
+
+        bytes_put_u32(changed_rows(next) + i * sizeof row, row);
+        change(s, e, inputs, rows + row * size, images(next) + i * size, false,
+               step);
+    }
+    make_live(s, e, next);
+    shard_rows_redo(s, e);
+    return KV_OK;
+}
+
+/* Without an optimizer the sum becomes the value: rows that nobody pushed are
+ * zero in it. */
+enum kv_status shard_rows_commit(struct shard *s, struct entry *e)
+{
+    if (s->generation == 0 || e->value->generation != s->generation ||
+        !kv_optim_lazy(&s->spec)) {
+        return commit_all(s, e);
+    }
+    return commit_changed(s, e);
+}
+
+void shard_rows_redo(struct shard *s, const struct entry *e)
+{
+    const struct value *v = e->value;
+    size_t size = stride(e, v);
+
+    for (uint32_t i = 0; i < v->changed; i++) {
+        uint32_t row = row_at(changed_rows(v), i);
+
+        arena_redo(rows_of(s, v) + row * size, images(v) + i * size, size);
+    }
+}
+
+/* --- First and last ------------------------------------------------------- */
+
+void *shard_rows_make(struct shard *s, const struct slice_desc *desc,
+                      const void *weights)
+{
+    enum kv_dtype dtype = (enum kv_dtype)desc->dtype;
+    size_t size = desc->row_length * kv_dtype_size(dtype);
+    size_t step = stride_of(dtype, desc->row_length, s->spec_slots);
+    size_t count = desc->count / desc->row_length;
+    char *rows = arena_alloc(s->arena, count * step);
+
+    if (rows == NULL) {
+        return NULL;
+    }
+    memset(rows, 0, count * step);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(rows + i * step, (const char *)weights + i * size, size);
+    }
+    return rows;
+}
+
+void shard_rows_read(struct shard *s, const struct entry *e, const void *wanted,
+                     uint32_t count, void *out)
+{
+    const char *rows = rows_of(s, e->value);
+    size_t size = shard_row_size(e), step = stride(e, e->value);
+    char *to = out;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t row = wanted == NULL ? i : row_at(wanted, i);
+
+        memcpy(to, rows + row * step, size);
+        to += size;
+    }
+}
