@@ -71,7 +71,7 @@ CODECS  := $(wildcard common/codec/codecs/*.c)
 MATH    := $(RULES) $(CODECS) $(wildcard common/compute/*.c)
 COMMON  := $(call OBJ,$(wildcard common/*/*.c proto/*.c) $(RULES) $(CODECS)) $(BUILD)/gen/kv.pb-c.o
 SERVER  := $(call OBJ,$(filter-out server/main.c,$(wildcard server/*.c server/policies/*.c)))
-WORKER  := $(call OBJ,$(wildcard worker/*.c))
+WORKER  := $(call OBJ,$(wildcard worker/*.c worker/kinds/*.c))
 LIBS    := $(SIDES:%=$(BUILD)/libkv%.a) $(BUILD)/libkvcommon.a
 SOLIB   := $(BUILD)/libkvworker.so.$(VERSION)
 
@@ -129,13 +129,14 @@ $(call OBJ,$(wildcard worker/examples/*.c tests/e2e/*.c)): MEANT = -Iworker
 
 # --- Generated: plug-ins (the folder is the registry) and messages -------------------
 
-generated: $(patsubst %,$(BUILD)/gen/%,optimizers.inc codecs.inc policies.inc version.h kv.pb-c.h)
+generated: $(patsubst %,$(BUILD)/gen/%,optimizers.inc codecs.inc policies.inc kinds.inc version.h kv.pb-c.h)
 
 names = $(sort $(notdir $(basename $(wildcard $(1)/*.c))))
 list  = $(call keep,printf '$(if $(call names,$(1)),X(%s)\n)' $(call names,$(1)))
 $(BUILD)/gen/optimizers.inc: FORCE ; $(call list,common/optim/rules)
 $(BUILD)/gen/codecs.inc: FORCE ; $(call list,common/codec/codecs)
 $(BUILD)/gen/policies.inc: FORCE ; $(call list,server/policies)
+$(BUILD)/gen/kinds.inc: FORCE ; $(call list,worker/kinds)
 $(BUILD)/gen/version.h: FORCE ; $(call keep,printf '#define KV_VERSION "%s"\n' $(VERSION))
 
 $(BUILD)/gen/kv.pb-c.h $(BUILD)/gen/kv.pb-c.c &: proto/kv.proto

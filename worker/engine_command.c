@@ -133,7 +133,7 @@ static void command(struct engine *e, struct kvw_op *op)
 
 static bool pushes_before(const struct engine *e, const struct kvw_op *fence)
 {
-    LIST_EACH(&e->running, link, after)
+    LIST_EACH(&e->lane.running, link, after)
     {
         const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
@@ -153,7 +153,7 @@ void engine_check_fences(struct engine *e)
 
         if (!pushes_before(e, op)) {
             list_unlink(link);
-            list_push(&e->running, link);
+            list_push(&e->lane.running, link);
             command(e, op);
         }
     }

@@ -1,16 +1,16 @@
 /**
  * engine_core - what the lane's own files share.
  *
- *   engine.c           thread, mailbox, turn of the loop, shutdown
+ *   engine.c           what begins, what a turn ends with, shutdown
  *   engine_join.c      the root, then a route to each shard
  *   engine_init.c      registering keys
  *   engine_transfer.c  push and pull
  *   engine_command.c   barriers, optimizer, figures, leaving
  *   engine_describe.c  what is it waiting for?
  *
- * A running op is on exactly one of the engine's lists. Handlers end an op with
- * engine_done(), at once or later; nothing of the caller's runs before the turn
- * is over.
+ * A running op is on exactly one list, of the lane's or the engine's. Handlers
+ * end an op with engine_done(), at once or later; nothing of the caller's runs
+ * before the turn is over.
  *
  * Thread:  the lane's.
  */
@@ -20,27 +20,20 @@
 #include <uv.h>
 
 #include "common/base/log.h"
-#include "common/base/mailbox.h"
 #include "worker/engine.h"
+#include "worker/lane.h"
 #include "worker/route.h"
 
 struct piece;       /* A part of a transfer; engine_transfer.c. */
 struct piece_block; /* Where they are allocated. */
 
 struct engine {
-    const struct options *options; /* Borrowed, as the next two. */
-    const struct type *type;
-    struct op_pool *pool;
-    struct engine_job job;
+    struct lane lane;
+    enum kv_policy_id policy;
+    struct lane_job job;
 
-    uv_thread_t thread;
-    uv_loop_t loop;
-    struct mailbox mailbox;
-    struct mail stop_mail;
     struct link_hub hub;
-    uv_prepare_t prepare;
     uv_timer_t watch; /* Runs while there is something to look after. */
-    bool stopping;
 
     uint64_t token; /* Tells this process from others of the same life. */
     struct peer root;
@@ -55,10 +48,8 @@ struct engine {
     struct keys keys;
     struct key *lost;     /* Known to couriers, but not registered. */
     struct list ready;    /* Routes that may have something to send. */
-    struct list running;  /* Ops, in order of arrival. */
-    struct list fenced;   /* Those that wait for the pushes before them. */
+    struct list fenced;   /* Ops that wait for the pushes before them. */
     struct list barriers; /* The first one is on its way. */
-    struct list finished; /* Callback and waiters come next. */
 
     struct request barrier_request, leave_request;
     struct kvw_op *leaving;
@@ -69,8 +60,11 @@ struct engine {
     char text[OP_TEXT_MAX]; /* Of the error being told. */
 };
 
-/* The op ends with its status and text. */
-void engine_done(struct engine *e, struct kvw_op *op);
+static inline void engine_done(struct engine *e, struct kvw_op *op)
+{
+    lane_done(&e->lane, op);
+}
+
 void engine_ready(struct engine *e, struct route *r);
 
 /* Let the routes that are ready send; nothing of the caller's runs. */
@@ -101,7 +95,7 @@ void engine_codec(struct engine *e, struct kvw_op *op);
 void engine_stats(struct engine *e, struct kvw_op *op);
 void engine_leave(struct engine *e, struct kvw_op *op);
 
-/* A push has ended: some fence may be open now. */
+/* Pushes have ended: some fence may be open now. */
 void engine_check_fences(struct engine *e);
 
 void engine_describe(struct engine *e, struct kvw_op *op);

@@ -49,7 +49,7 @@ void engine_stalled(struct route *r, const struct slice *slice,
     key->stall.connected = m->stalled.connected[worst];
     key->stall.missing_count = m->stalled.missing_count;
     stall_text(key, text, sizeof text);
-    if (log_allow(&e->stall_lines, uv_now(&e->loop))) {
+    if (log_allow(&e->stall_lines, uv_now(&e->lane.loop))) {
         log_warn("%s, %" PRIu32 " s so far", text, m->stalled.seconds);
     }
 }
@@ -109,7 +109,7 @@ static void fenced_text(struct engine *e, char *out, size_t size)
 {
     char text[OP_TEXT_MAX / 2] = "";
 
-    LIST_EACH(&e->running, link, after)
+    LIST_EACH(&e->lane.running, link, after)
     {
         const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
@@ -140,7 +140,7 @@ void engine_describe(struct engine *e, struct kvw_op *op)
 {
     const struct kvw_op *about;
 
-    if ((about = find_in(&e->running, op->about)) != NULL) {
+    if ((about = find_in(&e->lane.running, op->about)) != NULL) {
         if (about->kind == OP_TRANSFER) {
             transfer_text(e, about, op->text, sizeof op->text);
         } else {

@@ -104,17 +104,17 @@ static struct route_config config_of(struct engine *e, struct peer *peer,
     struct route_config c = {.events = &events,
                              .hub = &e->hub,
                              .peer = peer,
-                             .key = e->options->key};
+                             .key = e->lane.options->key};
 
     c.hello.version_min = KV_VERSION_MIN;
     c.hello.version_max = KV_VERSION_MAX;
     c.hello.role = HANDSHAKE_WORKER;
     c.hello.target = target;
     c.hello.rank = rank;
-    c.hello.policy = e->type->policy;
-    c.hello.incarnation = e->options->incarnation;
+    c.hello.policy = e->policy;
+    c.hello.incarnation = e->lane.options->incarnation;
     c.hello.token = e->token;
-    memcpy(c.hello.job, e->options->job, sizeof c.hello.job);
+    memcpy(c.hello.job, e->lane.options->job, sizeof c.hello.job);
     return c;
 }
 
@@ -164,7 +164,7 @@ static enum kv_status open_routes(struct engine *e, const struct message *m)
 
 static bool check_workers(struct engine *e, const struct message *m)
 {
-    uint64_t expected = e->options->workers;
+    uint64_t expected = e->lane.options->workers;
 
     if (expected == OPTIONS_NONE || expected == m->joined.workers) {
         return true;
@@ -209,12 +209,13 @@ static void on_joined(struct route *r, const struct message *m)
 
 void engine_join(struct engine *e, struct kvw_op *op)
 {
-    uint64_t rank = e->options->rank;
+    uint64_t rank = e->lane.options->rank;
     struct route_config c =
         config_of(e, &e->root, HANDSHAKE_CONTROL,
                   rank == OPTIONS_NONE ? HANDSHAKE_RANK_NONE : (uint32_t)rank);
 
-    snprintf(e->root.address, sizeof e->root.address, "%s", e->options->root);
+    snprintf(e->root.address, sizeof e->root.address, "%s",
+             e->lane.options->root);
     e->opening = op;
     if (route_open(&e->control, &c, e) != KV_OK) {
         op_fail(op, KV_ENOMEM, "out of memory for the link to the root");

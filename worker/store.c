@@ -49,7 +49,7 @@ int store_enter(const struct kvw *kv, bool waits)
                        "child opens its own",
                        (long)kv->pid);
     }
-    if (waits && engine_here(kv->engine)) {
+    if (waits && lane_here(kv->lane)) {
         return failure(kv->number, KV_EBUSY, "a callback may not wait");
     }
     if (kv->closing) {
@@ -60,8 +60,7 @@ int store_enter(const struct kvw *kv, bool waits)
 
 int store_take(struct kvw *kv, enum op_kind kind, struct kvw_op **op)
 {
-    enum kv_status status =
-        op_take(&kv->pool, kind, !engine_here(kv->engine), op);
+    enum kv_status status = op_take(&kv->pool, kind, !lane_here(kv->lane), op);
 
     if (status == KV_EBUSY) {
         return failure(kv->number, status,
@@ -76,7 +75,7 @@ int store_take(struct kvw *kv, enum op_kind kind, struct kvw_op **op)
 void store_start(struct kvw *kv, struct kvw_op *op, bool handle)
 {
     op_start(&kv->pool, op, handle);
-    engine_submit(kv->engine, op);
+    lane_submit(kv->lane, op);
 }
 
 /* What is the operation of this number waiting for? */
@@ -159,11 +158,10 @@ static void open_log(const struct options *o)
 
 static void free_store(struct kvw *kv)
 {
-    if (kv->engine != NULL) {
-        engine_close(kv->engine);
+    if (kv->lane != NULL) {
+        lane_close(kv->lane);
     }
     op_pool_fini(&kv->pool);
-    mem_free(kv->kind);
     mem_free(kv);
 }
 
@@ -191,8 +189,8 @@ static int join(struct kvw *kv)
     return KVW_ETIMEOUT;
 }
 
-static int make(struct kvw **out, const char *kind, const struct options *o,
-                const struct type *type)
+static int make(struct kvw **out, const struct kind *kind, const char *type,
+                const struct options *o)
 {
     static atomic_uint_fast64_t stores;
     struct kvw *kv = mem_zalloc(1, sizeof *kv);
@@ -205,10 +203,8 @@ static int make(struct kvw **out, const char *kind, const struct options *o,
     kv->pid = getpid();
     kv->options = *o;
     op_pool_init(&kv->pool, OP_IN_FLIGHT_MAX);
-    kv->kind = mem_strdup(kind);
-    status = kv->kind == NULL
-                 ? KV_ENOMEM
-                 : engine_open(&kv->engine, &kv->options, type, &kv->pool);
+    snprintf(kv->type, sizeof kv->type, "%s", type);
+    status = kind->open(&kv->lane, kind, &kv->options, &kv->pool);
     if (status != KV_OK) {
         free_store(kv);
         return failure(FAILURE_OPEN, status, "cannot start a thread: %s",
@@ -233,10 +229,10 @@ static int settle(struct kvw *kv)
 
 int kvw_open(struct kvw **kv, const char *kind, const char *options)
 {
-    const struct type *type;
+    const struct kind *found;
     struct options o;
     struct kvw *made = NULL;
-    char text[OP_TEXT_MAX];
+    char text[OP_TEXT_MAX], type[KIND_NAME_MAX + 1];
     enum kv_status status;
     int result;
 
@@ -244,7 +240,8 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options)
         return failure(FAILURE_OPEN, KV_EINVAL,
                        "a store and a kind are needed");
     }
-    status = type_find(kind, &type, text, sizeof text);
+    kind_spell(kind, type);
+    status = kind_find(type, &found, text, sizeof text);
     if (status == KV_OK) {
         status = options_read(&o, options, text, sizeof text);
     }
@@ -252,7 +249,7 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options)
         return failure(FAILURE_OPEN, status, "%s", text);
     }
     open_log(&o);
-    result = make(&made, kind, &o, type);
+    result = make(&made, found, type, &o);
     if (result != KVW_OK) {
         return result;
     }
@@ -295,7 +292,7 @@ void kvw_close(struct kvw *kv)
     if (kv == NULL || getpid() != kv->pid) {
         return;
     }
-    if (engine_here(kv->engine)) {
+    if (lane_here(kv->lane)) {
         log_error("kvw_close() was called from a callback, and does nothing");
         return;
     }
@@ -307,20 +304,20 @@ void kvw_close(struct kvw *kv)
 
 const char *kvw_type(const struct kvw *kv)
 {
-    return kv->kind;
+    return kv->type;
 }
 
 int kvw_rank(const struct kvw *kv)
 {
-    return (int)engine_job(kv->engine)->rank;
+    return (int)kv->lane->job->rank;
 }
 
 int kvw_num_workers(const struct kvw *kv)
 {
-    return (int)engine_job(kv->engine)->workers;
+    return (int)kv->lane->job->workers;
 }
 
 int kvw_num_servers(const struct kvw *kv)
 {
-    return (int)engine_job(kv->engine)->servers;
+    return (int)kv->lane->job->servers;
 }

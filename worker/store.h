@@ -2,7 +2,7 @@
  * store - what is behind struct kvw, and what every call does with it.
  *
  * Thread:  any.
- * Memory:  a store owns its pool and its engine.
+ * Memory:  a store owns its pool and its lane.
  * Result:  functions that return int have remembered the sentence of a failure.
  */
 #ifndef KV_WORKER_STORE_H
@@ -11,18 +11,19 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "worker/engine.h"
+#include "worker/kind.h"
 #include "worker/kvworker.h"
+#include "worker/lane.h"
 #include "worker/op.h"
 #include "worker/options.h"
 
 struct kvw {
     uint64_t number; /* Of this store, in this process; for failure(). */
     pid_t pid;
-    char *kind;
+    char type[KIND_NAME_MAX + 1];
     struct options options;
     struct op_pool pool;
-    struct engine *engine;
+    struct lane *lane;
     bool closing;
     _Atomic(struct kvw_op *) late_barrier; /* Timed out, and goes on. */
 };
