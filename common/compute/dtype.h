@@ -1,9 +1,9 @@
 /**
  * dtype - the number formats of tensors, and the way between them.
  *
- * Numbering is MXNet's and travels on the wire: append, never renumber. All
- * seven have a name and a size; arithmetic exists for those that
- * kv_dtype_supported(): f32, f16, bf16.
+ * Numbering is MXNet's and travels on the wire: append, never renumber. All can
+ * be added up (sum.h); the rest of the arithmetic, optimizers first of all,
+ * exists for those that are kv_dtype_supported(): f32, f16, bf16.
  *
  * To f32 is exact. From f32 rounds to nearest, ties to even; what is too large
  * becomes infinite, f16 subnormals are kept, a NaN stays a NaN (a quiet one,

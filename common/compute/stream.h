@@ -7,7 +7,8 @@
  * again. Other processors store as usual.
  *
  * Thread:  other threads see what was written only after kv_stream_end().
- * Memory:  borrows. Written are addresses for which kv_stream_ready() is true.
+ * Memory:  borrows. kv_stream_write() needs an address for which
+ *          kv_stream_ready() is true; kv_stream_copy() takes any.
  */
 #ifndef KV_COMMON_COMPUTE_STREAM_H
 #define KV_COMMON_COMPUTE_STREAM_H
@@ -19,7 +20,7 @@
 #include "common/compute/vector.h"
 
 #if defined(__x86_64__)
-#include <xmmintrin.h>
+#include <emmintrin.h>
 #endif
 
 /* Floats written at a time: two lines. Of a loop over just one, gcc unrolls
@@ -40,6 +41,29 @@ KV_TEMPLATE void kv_stream_write(float *to, const float *from)
     }
 #else
     memcpy(to, from, KV_STREAM_FLOATS * sizeof(float));
+#endif
+}
+
+/* Whole lines go past the caches, what is left at either end as usual. */
+static inline void kv_stream_copy(void *to, const void *from, size_t size)
+{
+#if defined(__x86_64__)
+    uint8_t *out = (uint8_t *)to;
+    const uint8_t *in = (const uint8_t *)from;
+    size_t at = (0 - (uintptr_t)out) % KV_CACHE_LINE;
+
+    at = at < size ? at : size;
+    memcpy(out, in, at);
+    for (; at + KV_CACHE_LINE <= size; at += KV_CACHE_LINE) {
+        for (size_t i = 0; i < KV_CACHE_LINE; i += sizeof(__m128i)) {
+            __m128i piece = _mm_loadu_si128((const void *)(in + at + i));
+
+            _mm_stream_si128((__m128i *)(void *)(out + at + i), piece);
+        }
+    }
+    memcpy(out + at, in + at, size - at);
+#else
+    memcpy(to, from, size);
 #endif
 }
 

@@ -1,66 +1,61 @@
 #include "common/compute/sum.h"
 
 #include <stdint.h>
+#include <string.h>
 
 #include "common/base/check.h"
+#include "common/compute/stream.h"
 #include "common/compute/vector.h"
 
-#define FUSED_MAX 8 /* Inputs one loop reads; more need more registers. */
-#define BLOCK 512   /* Elements; FUSED_MAX of them fit the L1 cache. */
+#define FUSED_MAX 8   /* Inputs one loop reads; more need more registers. */
+#define BLOCK 512     /* Elements; FUSED_MAX of them fit the L1 cache. */
+#define ELEMENT_MAX 8 /* Bytes. */
 
-/* --- f32: a loop for each number of inputs -------------------------------- */
+/* --- Loops: for each type one for each number of inputs ------------------- */
 
-/* `n` is a constant wherever this is called, so each `if` is decided then. */
-KV_TEMPLATE void fold_n(kv_f32_any *out, const kv_f32_any *const *inputs,
-                        size_t n, size_t count)
+#define FOLD_NAME f32
+#define FOLD_TYPE float
+#define FOLD_ANY kv_f32_any
+#include "common/compute/fold_loops.h"
+
+#define FOLD_NAME f64
+#define FOLD_TYPE double
+#define FOLD_ANY kv_f64_any
+#include "common/compute/fold_loops.h"
+
+/* Signed integers are the same bits, and unsigned ones may wrap. */
+#define FOLD_NAME u8
+#define FOLD_TYPE uint8_t
+#define FOLD_ANY uint8_t
+#include "common/compute/fold_loops.h"
+
+#define FOLD_NAME u32
+#define FOLD_TYPE uint32_t
+#define FOLD_ANY kv_u32_any
+#include "common/compute/fold_loops.h"
+
+#define FOLD_NAME u64
+#define FOLD_TYPE uint64_t
+#define FOLD_ANY kv_u64_any
+#include "common/compute/fold_loops.h"
+
+typedef void (*fold_fn)(void *out, const void *const *inputs, size_t n,
+                        size_t count);
+
+static fold_fn fold_of(enum kv_dtype dtype)
 {
-    const kv_f32_any *a = inputs[0], *b = n > 1 ? inputs[1] : a;
-    const kv_f32_any *c = n > 2 ? inputs[2] : a, *d = n > 3 ? inputs[3] : a;
-    const kv_f32_any *e = n > 4 ? inputs[4] : a, *f = n > 5 ? inputs[5] : a;
-    const kv_f32_any *g = n > 6 ? inputs[6] : a, *h = n > 7 ? inputs[7] : a;
-
-    KV_INDEPENDENT
-    for (size_t i = 0; i < count; i++) {
-        float sum = a[i];
-
-        sum = n > 1 ? sum + b[i] : sum;
-        sum = n > 2 ? sum + c[i] : sum;
-        sum = n > 3 ? sum + d[i] : sum;
-        sum = n > 4 ? sum + e[i] : sum;
-        sum = n > 5 ? sum + f[i] : sum;
-        sum = n > 6 ? sum + g[i] : sum;
-        sum = n > 7 ? sum + h[i] : sum;
-        out[i] = sum;
-    }
-}
-
-KV_CLONES static void kv_fold(kv_f32_any *out, const kv_f32_any *const *inputs,
-                              size_t n, size_t count)
-{
-    switch (n) {
-    case 1:
-        fold_n(out, inputs, 1, count);
-        break;
-    case 2:
-        fold_n(out, inputs, 2, count);
-        break;
-    case 3:
-        fold_n(out, inputs, 3, count);
-        break;
-    case 4:
-        fold_n(out, inputs, 4, count);
-        break;
-    case 5:
-        fold_n(out, inputs, 5, count);
-        break;
-    case 6:
-        fold_n(out, inputs, 6, count);
-        break;
-    case 7:
-        fold_n(out, inputs, 7, count);
-        break;
+    switch (dtype) {
+    case KV_F64:
+        return kv_fold_f64;
+    case KV_U8:
+    case KV_I8:
+        return kv_fold_u8;
+    case KV_I32:
+        return kv_fold_u32;
+    case KV_I64:
+        return kv_fold_u64;
     default:
-        fold_n(out, inputs, 8, count);
+        return kv_fold_f32;
     }
 }
 
@@ -72,13 +67,21 @@ struct scratch {
     float wide[FUSED_MAX][BLOCK];
 };
 
-static const kv_f32_any *as_f32(enum kv_dtype dtype, const void *input,
-                                size_t first, size_t count, float *wide)
+static bool is_narrow(enum kv_dtype dtype)
 {
-    if (dtype == KV_F32) {
-        return (const kv_f32_any *)input + first;
+    return dtype == KV_F16 || dtype == KV_BF16;
+}
+
+/* As it is added: f16 and bf16 in f32, everything else in itself. */
+static const void *operand(enum kv_dtype dtype, const void *input, size_t first,
+                           size_t count, float *wide)
+{
+    const uint8_t *at = (const uint8_t *)input + first * kv_dtype_size(dtype);
+
+    if (!is_narrow(dtype)) {
+        return at;
     }
-    kv_to_f32(dtype, (const kv_u16_any *)input + first, wide, count);
+    kv_to_f32(dtype, at, wide, count);
     return wide;
 }
 
@@ -88,20 +91,21 @@ static void sum_block(enum kv_dtype dtype, void *out, const void *const *inputs,
                       size_t input_count, size_t first, size_t count,
                       struct scratch *scratch)
 {
-    const kv_f32_any *group[FUSED_MAX];
+    fold_fn fold = fold_of(dtype);
+    const void *group[FUSED_MAX];
     size_t used = 0;
 
     for (size_t i = 0; i < input_count; i++) {
         if (used == FUSED_MAX) {
-            kv_fold(out, group, used, count);
+            fold(out, group, used, count);
             group[0] = out;
             used = 1;
         }
         group[used] =
-            as_f32(dtype, inputs[i], first, count, scratch->wide[used]);
+            operand(dtype, inputs[i], first, count, scratch->wide[used]);
         used++;
     }
-    kv_fold(out, group, used, count);
+    fold(out, group, used, count);
 }
 
 static size_t block_at(size_t first, size_t count)
@@ -109,7 +113,7 @@ static size_t block_at(size_t first, size_t count)
     return count - first < BLOCK ? count - first : BLOCK;
 }
 
-/* --- Public --------------------------------------------------------------- */
+/* --- In f32 --------------------------------------------------------------- */
 
 void kv_sum_range(enum kv_dtype dtype, float *out, const void *const *inputs,
                   size_t input_count, size_t first, size_t count)
@@ -129,21 +133,47 @@ void kv_sum_f32(enum kv_dtype dtype, float *out, const void *const *inputs,
     kv_sum_range(dtype, out, inputs, input_count, 0, count);
 }
 
+/* --- In the inputs' format ------------------------------------------------ */
+
 void kv_sum(enum kv_dtype dtype, void *out, const void *const *inputs,
             size_t input_count, size_t count)
 {
     KV_SCRATCH struct scratch scratch;
     KV_SCRATCH float sum[BLOCK];
 
-    KV_CHECK(kv_dtype_supported(dtype) && input_count > 0);
+    KV_CHECK(kv_dtype_known((int)dtype) && input_count > 0);
     for (size_t i = 0; i < count; i += BLOCK) {
         uint8_t *to = (uint8_t *)out + i * kv_dtype_size(dtype);
-        void *block = dtype == KV_F32 ? (void *)to : (void *)sum;
+        void *block = is_narrow(dtype) ? (void *)sum : (void *)to;
         size_t n = block_at(i, count);
 
         sum_block(dtype, block, inputs, input_count, i, n, &scratch);
-        if (dtype != KV_F32) {
+        if (is_narrow(dtype)) {
             kv_from_f32(dtype, sum, to, n);
         }
     }
+}
+
+/* A block is summed in the L1 cache and leaves from there. */
+void kv_sum_stream(enum kv_dtype dtype, void *out, const void *const *inputs,
+                   size_t input_count, size_t first, size_t count)
+{
+    KV_SCRATCH struct scratch scratch;
+    KV_SCRATCH float sum[BLOCK * ELEMENT_MAX / sizeof(float)];
+    KV_SCRATCH uint16_t narrow[BLOCK];
+    size_t size = kv_dtype_size(dtype);
+
+    KV_CHECK(kv_dtype_known((int)dtype) && input_count > 0);
+    for (size_t i = 0; i < count; i += BLOCK) {
+        const void *block = sum;
+        size_t n = block_at(i, count);
+
+        sum_block(dtype, sum, inputs, input_count, first + i, n, &scratch);
+        if (is_narrow(dtype)) {
+            kv_from_f32(dtype, sum, narrow, n);
+            block = narrow;
+        }
+        kv_stream_copy((uint8_t *)out + i * size, block, n * size);
+    }
+    kv_stream_end();
 }

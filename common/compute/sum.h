@@ -9,10 +9,11 @@
  * after each addition; with many workers that loses small gradients: in f16
  * 2048 + 1 is 2048 however often it is repeated.
  *
+ * Integers wrap around, f64 is added in f64.
+ *
  * Thread:  any.
  * Memory:  borrows. A void * of any alignment. `out` may be inputs[0] if it has
- *          the same format; it overlaps the inputs in no other way. Formats:
- *          those of kv_dtype_supported().
+ *          the same format; it overlaps the inputs in no other way.
  */
 #ifndef KV_COMMON_COMPUTE_SUM_H
 #define KV_COMMON_COMPUTE_SUM_H
@@ -21,11 +22,17 @@
 
 #include "common/compute/dtype.h"
 
-/* In the inputs' format. At least one input. */
+/* In the inputs' format, any there is. At least one input. */
 void kv_sum(enum kv_dtype dtype, void *out, const void *const *inputs,
             size_t input_count, size_t count);
 
-/* Left in f32, unrounded: what an optimizer wants. */
+/* The same of the inputs' elements first .. first+count-1, into out[0] and on,
+ * and past the caches (stream.h), for results that are larger than those. */
+void kv_sum_stream(enum kv_dtype dtype, void *out, const void *const *inputs,
+                   size_t input_count, size_t first, size_t count);
+
+/* Left in f32, unrounded: what an optimizer wants. Formats: those of
+ * kv_dtype_supported(), here and below. */
 void kv_sum_f32(enum kv_dtype dtype, float *out, const void *const *inputs,
                 size_t input_count, size_t count);
 

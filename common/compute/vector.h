@@ -13,7 +13,7 @@
  * KV_INDEPENDENT before a loop promises that no iteration reads what another
  * one writes.
  *
- * kv_f32_any and kv_u16_any are elements of buffers of any alignment.
+ * kv_f32_any and its like are elements of buffers of any alignment.
  */
 #ifndef KV_COMMON_COMPUTE_VECTOR_H
 #define KV_COMMON_COMPUTE_VECTOR_H
@@ -60,6 +60,9 @@
 #define KV_TEMPLATE static inline __attribute__((always_inline))
 
 typedef float kv_f32_any __attribute__((aligned(1), may_alias));
+typedef double kv_f64_any __attribute__((aligned(1), may_alias));
 typedef uint16_t kv_u16_any __attribute__((aligned(1), may_alias));
+typedef uint32_t kv_u32_any __attribute__((aligned(1), may_alias));
+typedef uint64_t kv_u64_any __attribute__((aligned(1), may_alias));
 
 #endif

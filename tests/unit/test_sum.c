@@ -23,7 +23,7 @@ struct fixture {
     uint64_t chance;
     uint8_t in[INPUTS_MAX][COUNT_MAX * 4 + SPARE];
     const void *inputs[INPUTS_MAX];
-    uint8_t out[COUNT_MAX * 4 + SPARE];
+    uint8_t out[COUNT_MAX * 4 + 2 * SPARE];
     float sum[COUNT_MAX];
     float right[COUNT_MAX];
 };
@@ -147,6 +147,87 @@ static void test_narrow_sums_are_rounded_once_so_small_ones_count(void **state)
     assert_int_equal(out, 0x6808); /* 2064; rounding each gives 2048. */
 }
 
+/* --- Formats that are added in themselves --------------------------------- */
+
+/* 3 + 5 ... in each format, and what no f32 can hold. */
+static void expect_own(enum kv_dtype dtype, const void *a, const void *b,
+                       const void *right, size_t count)
+{
+    const void *inputs[] = {a, b};
+    uint8_t out[64], streamed[64];
+    size_t size = count * kv_dtype_size(dtype);
+
+    kv_sum(dtype, out, inputs, 2, count);
+    assert_memory_equal(out, right, size);
+    kv_sum_stream(dtype, streamed, inputs, 2, 0, count);
+    assert_memory_equal(streamed, right, size);
+}
+
+static void test_integers_are_added_exactly_and_wrap_around(void **state)
+{
+    static const uint8_t u8[][2] = {{200, 1}, {100, 2}, {44, 3}};
+    static const int8_t i8[][2] = {{127, -100}, {1, -100}, {-128, 56}};
+    static const int32_t i32[][2] = {
+        {16777217, INT32_MAX}, {2, 1}, {16777219, INT32_MIN}};
+    static const int64_t i64[][2] = {
+        {9007199254740993, INT64_MIN}, {2, -1}, {9007199254740995, INT64_MAX}};
+
+    (void)state;
+    expect_own(KV_U8, u8[0], u8[1], u8[2], 2);
+    expect_own(KV_I8, i8[0], i8[1], i8[2], 2);
+    expect_own(KV_I32, i32[0], i32[1], i32[2], 2);
+    expect_own(KV_I64, i64[0], i64[1], i64[2], 2);
+}
+
+static void test_f64_keeps_what_f32_would_lose(void **state)
+{
+    static const double f64[][2] = {
+        {1, 1e300}, {0x1p-52, 1e300}, {1 + 0x1p-52, 2e300}};
+
+    (void)state;
+    expect_own(KV_F64, f64[0], f64[1], f64[2], 2);
+}
+
+/* Twelve inputs: more than one loop takes at a time. */
+static void test_long_arrays_of_bytes_are_added_whole(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t k = 0; k < 12; k++) {
+        f->inputs[k] = f->in[k] + k;
+        memset(f->in[k] + k, (int)(k * 30), COUNT_MAX);
+    }
+    kv_sum(KV_U8, f->out, f->inputs, 12, COUNT_MAX);
+    for (size_t i = 0; i < COUNT_MAX; i++) {
+        assert_int_equal(f->out[i], (30 * 66) % 256);
+    }
+}
+
+/* --- Past the caches ------------------------------------------------------ */
+
+static void test_a_streamed_range_is_the_same_to_any_address(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t right[COUNT_MAX * 4];
+
+    for (size_t d = 0; d < 3; d++) {
+        size_t unit = kv_dtype_size(dtypes[d]);
+
+        for (size_t n = 1; n <= INPUTS_MAX; n++) {
+            size_t first = chance(&f->chance, COUNT_MAX);
+            size_t count = 1 + chance(&f->chance, COUNT_MAX - first);
+            uint8_t *out = f->out + chance(&f->chance, SPARE);
+
+            fill(f, dtypes[d], n, COUNT_MAX);
+            kv_from_f32(dtypes[d], f->right + first, right, count);
+            out[count * unit] = 77;
+            kv_sum_stream(dtypes[d], out, f->inputs, n, first, count);
+            assert_memory_equal(out, right, count * unit);
+            assert_int_equal(out[count * unit], 77);
+        }
+    }
+}
+
 static void test_infinities_and_nans_are_not_hidden(void **state)
 {
     const float a[] = {INFINITY, INFINITY, NAN, 3e38f};
@@ -167,6 +248,10 @@ int main(void)
         cmocka_unit_test(test_a_sum_may_replace_its_first_input),
         cmocka_unit_test(test_a_range_sums_to_the_same_bits_as_the_whole),
         cmocka_unit_test(test_narrow_sums_are_rounded_once_so_small_ones_count),
+        cmocka_unit_test(test_integers_are_added_exactly_and_wrap_around),
+        cmocka_unit_test(test_f64_keeps_what_f32_would_lose),
+        cmocka_unit_test(test_long_arrays_of_bytes_are_added_whole),
+        cmocka_unit_test(test_a_streamed_range_is_the_same_to_any_address),
         cmocka_unit_test(test_infinities_and_nans_are_not_hidden),
     };
 
