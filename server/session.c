@@ -76,7 +76,8 @@ enum kv_status session_head(struct session *s, const struct message *m,
     if (m->kind == MESSAGE_OPEN && payload_size > 0 && s->rank != 0) {
         return broken(s, "a rank other than 0 brings a first value");
     }
-    if (m->kind == MESSAGE_PULL && payload_size > KV_BATCH_PAYLOAD_MAX) {
+    if (m->kind == MESSAGE_PULL && payload_size > KV_BATCH_PAYLOAD_MAX &&
+        message_direct(m) == NULL) {
         return broken(s, "a batch of pulls is too large");
     }
     if (m->kind != MESSAGE_OPEN && m->kind != MESSAGE_PULL &&
@@ -150,6 +151,8 @@ static enum kv_status on_pull(struct session *s, const struct message *m,
             rows += run->size;
         }
     }
+    bufpool_put(s->buffers, s->incoming);
+    s->incoming = NULL;
     return KV_OK;
 }
 

@@ -55,6 +55,14 @@ struct slice {
     struct list waiting;      /* Parts, in order. */
 };
 
+/* Of a row_sparse slice: which rows are pushed, or pulled. */
+struct part_rows {
+    const int64_t *rows; /* In the key, ascending; kept until done. */
+    uint32_t count;      /* Of a pull at least 1. */
+    int64_t first;       /* In the key, of the slice. */
+    size_t length;       /* Elements of a row. */
+};
+
 struct part {
     struct list_link node;
     struct slice *slice;
@@ -64,7 +72,9 @@ struct part {
     unsigned input_count;
     size_t offset; /* Bytes from those, and from `out`, to this slice. */
     void *out;     /* Pull. */
-    void *owner;   /* The op. */
+    const struct part_rows *rows; /* NULL: the whole slice. Else the data holds
+                                     these rows, and there is one input. */
+    void *owner;                  /* The op. */
     /* Private. */
     uint64_t round;   /* Of a push: 0 until it is sent. */
     uint64_t sent_ms; /* The first time. */

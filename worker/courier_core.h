@@ -71,6 +71,12 @@ const struct kv_codec *courier_payload_codec(const struct courier *c,
 /* Bytes of this push on the wire. */
 size_t courier_payload_size(const struct courier *c, const struct part *p);
 
+/* Bytes of the value that this pull brings. */
+size_t courier_payload_pulled(const struct part *p);
+
+/* The row numbers of a part, as they travel: u32 each, within the slice. */
+void courier_payload_rows(const struct part *p, unsigned char *out);
+
 /* The tensor's own bytes, if they can go as they are; else NULL. */
 const void *courier_payload_plain(const struct courier *c,
                                   const struct part *p);

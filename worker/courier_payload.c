@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "common/base/bytes.h"
 #include "common/base/mem.h"
 #include "common/compute/sum.h"
 #include "worker/courier_core.h"
@@ -61,17 +62,56 @@ const struct kv_codec *courier_payload_codec(const struct courier *c,
     return c->codec != NULL && c->codec->accepts(s->dtype) ? c->codec : c->none;
 }
 
+static size_t element_count(const struct part *p)
+{
+    return p->rows == NULL ? p->slice->count : p->rows->count * p->rows->length;
+}
+
+static size_t rows_size(const struct part *p)
+{
+    return p->rows->count * sizeof(uint32_t);
+}
+
+size_t courier_payload_pulled(const struct part *p)
+{
+    return p->rows == NULL ? p->slice->size
+                           : element_count(p) * kv_dtype_size(p->slice->dtype);
+}
+
+void courier_payload_rows(const struct part *p, unsigned char *out)
+{
+    for (uint32_t i = 0; i < p->rows->count; i++, out += sizeof(uint32_t)) {
+        bytes_put_u32(out, (uint32_t)(p->rows->rows[i] - p->rows->first));
+    }
+}
+
 size_t courier_payload_size(const struct courier *c, const struct part *p)
 {
     const struct slice *s = p->slice;
 
+    if (p->rows != NULL) {
+        return sizeof(uint32_t) + rows_size(p) +
+               p->codec->encoded_size(s->dtype, element_count(p));
+    }
     return p->codec == c->none ? s->size
                                : p->codec->encoded_size(s->dtype, s->count);
 }
 
 const void *courier_payload_plain(const struct courier *c, const struct part *p)
 {
-    return p->codec == c->none && p->input_count == 1 ? place_of(p, 0) : NULL;
+    return p->codec == c->none && p->input_count == 1 && p->rows == NULL
+               ? place_of(p, 0)
+               : NULL;
+}
+
+static void fill_rows(const struct part *p, unsigned char *out)
+{
+    bytes_put_u32(out, p->rows->count);
+    courier_payload_rows(p, out + sizeof(uint32_t));
+    if (p->rows->count > 0) {
+        p->codec->encode(p->slice->dtype, place_of(p, 0), element_count(p),
+                         out + sizeof(uint32_t) + rows_size(p));
+    }
 }
 
 bool courier_payload_fill(struct courier *c, const struct part *p,
@@ -79,6 +119,10 @@ bool courier_payload_fill(struct courier *c, const struct part *p,
 {
     const struct slice *s = p->slice;
 
+    if (p->rows != NULL) {
+        fill_rows(p, out);
+        return true;
+    }
     if (p->codec == c->none && p->input_count == 1) {
         memcpy(out, place_of(p, 0), s->size);
         return true;

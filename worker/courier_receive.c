@@ -11,7 +11,8 @@ static struct part *pull_of(const struct courier *c, uint32_t slot,
     struct slice *s = courier_slice(c, slot);
 
     if (s == NULL || s->pull == NULL || s->pull->state != PART_SENT ||
-        r->round < s->pull->round || r->size != s->size) {
+        r->round < s->pull->round ||
+        r->size != courier_payload_pulled(s->pull)) {
         return NULL;
     }
     return s->pull;

@@ -66,19 +66,58 @@ static bool send_request(struct courier *c, size_t *out)
 
 /* --- Pulls --------------------------------------------------------------- */
 
+static void pull_sent(struct courier *c, struct part *p, uint64_t now_ms)
+{
+    (void)courier_queue_take(&c->pulls);
+    p->round = p->slice->pushed;
+    mark_sent(c, p, now_ms);
+}
+
+/* Pulls of some rows, whose numbers are the payload. */
+static bool send_row_pulls(struct courier *c, uint64_t now_ms)
+{
+    struct part *p = courier_queue_first(&c->pulls);
+    size_t size = p->rows->count * sizeof(uint32_t), total = 0;
+    struct message m = {.kind = MESSAGE_PULL};
+    struct buffer *b = bufpool_get(
+        c->buffers, size > KV_BATCH_PAYLOAD_MAX ? size : KV_BATCH_PAYLOAD_MAX);
+
+    if (b == NULL) {
+        return false;
+    }
+    m.batch.runs = c->runs;
+    m.batch.rows = true;
+    do {
+        if (!message_add(&m.batch, p->slice->slot, p->slice->pushed,
+                         (uint32_t)size)) {
+            break;
+        }
+        courier_payload_rows(p, b->data + total);
+        total += size;
+        pull_sent(c, p, now_ms);
+        p = courier_queue_first(&c->pulls);
+        size = p == NULL || p->rows == NULL ? SIZE_MAX
+                                            : p->rows->count * sizeof(uint32_t);
+    } while (total < KV_BATCH_PAYLOAD_MAX &&
+             size <= KV_BATCH_PAYLOAD_MAX - total);
+    (void)send_frame(c, &m, b->data, total, b);
+    return true;
+}
+
 static bool send_pulls(struct courier *c, uint64_t now_ms)
 {
+    struct part *p = courier_queue_first(&c->pulls);
     struct message m = {.kind = MESSAGE_PULL};
     uint32_t entries = 0;
-    struct part *p;
 
+    if (p != NULL && p->rows != NULL) {
+        return send_row_pulls(c, now_ms);
+    }
     m.batch.runs = c->runs;
-    while (entries < KV_BATCH_ENTRIES_MAX &&
-           (p = courier_queue_first(&c->pulls)) != NULL &&
+    while (entries < KV_BATCH_ENTRIES_MAX && p != NULL && p->rows == NULL &&
            message_add(&m.batch, p->slice->slot, p->slice->pushed, 0)) {
-        (void)courier_queue_take(&c->pulls);
-        p->round = p->slice->pushed;
-        mark_sent(c, p, now_ms);
+        pull_sent(c, p, now_ms);
+        p = courier_queue_first(&c->pulls);
         entries++;
     }
     if (entries == 0) {
@@ -114,6 +153,7 @@ static bool send_large(struct courier *c, struct part *p, uint64_t now_ms,
     }
     m.batch.runs = c->runs;
     m.batch.codec = p->codec->id;
+    m.batch.rows = p->rows != NULL;
     KV_CHECK(
         message_add(&m.batch, p->slice->slot, round_of(p), (uint32_t)size));
     KV_CHECK(courier_queue_take(&c->pushes) == p);
@@ -127,18 +167,21 @@ static bool send_large(struct courier *c, struct part *p, uint64_t now_ms,
 static size_t gather(struct courier *c, struct message_batch *batch,
                      struct list *gathered)
 {
-    const struct kv_codec *codec = courier_queue_first(&c->pushes)->codec;
+    const struct part *first = courier_queue_first(&c->pushes);
+    const struct kv_codec *codec = first->codec;
+    bool rows = first->rows != NULL;
     uint32_t entries = 0;
     size_t total = 0;
     struct part *p;
 
     batch->codec = codec->id;
+    batch->rows = rows;
     while (entries < KV_BATCH_ENTRIES_MAX &&
            (p = courier_queue_first(&c->pushes)) != NULL) {
         size_t size = courier_payload_size(c, p);
 
-        if (p->codec != codec || size >= KV_DIRECT_MIN ||
-            size > KV_BATCH_PAYLOAD_MAX - total ||
+        if (p->codec != codec || (p->rows != NULL) != rows ||
+            size >= KV_DIRECT_MIN || size > KV_BATCH_PAYLOAD_MAX - total ||
             !message_add(batch, p->slice->slot, round_of(p), (uint32_t)size)) {
             break;
         }
