@@ -1,7 +1,6 @@
 #include "common/compute/sum.h"
 
 #include <stdint.h>
-#include <string.h>
 
 #include "common/base/check.h"
 #include "common/compute/stream.h"
@@ -135,45 +134,40 @@ void kv_sum_f32(enum kv_dtype dtype, float *out, const void *const *inputs,
 
 /* --- In the inputs' format ------------------------------------------------ */
 
-void kv_sum(enum kv_dtype dtype, void *out, const void *const *inputs,
-            size_t input_count, size_t count)
-{
-    KV_SCRATCH struct scratch scratch;
-    KV_SCRATCH float sum[BLOCK];
-
-    KV_CHECK(kv_dtype_known((int)dtype) && input_count > 0);
-    for (size_t i = 0; i < count; i += BLOCK) {
-        uint8_t *to = (uint8_t *)out + i * kv_dtype_size(dtype);
-        void *block = is_narrow(dtype) ? (void *)sum : (void *)to;
-        size_t n = block_at(i, count);
-
-        sum_block(dtype, block, inputs, input_count, i, n, &scratch);
-        if (is_narrow(dtype)) {
-            kv_from_f32(dtype, sum, to, n);
-        }
-    }
-}
-
-/* A block is summed in the L1 cache and leaves from there. */
-void kv_sum_stream(enum kv_dtype dtype, void *out, const void *const *inputs,
-                   size_t input_count, size_t first, size_t count)
+/* What is streamed is summed in the L1 cache and leaves from there. */
+void kv_sum_part(enum kv_dtype dtype, void *out, const void *const *inputs,
+                 size_t input_count, size_t first, size_t count, bool stream)
 {
     KV_SCRATCH struct scratch scratch;
     KV_SCRATCH float sum[BLOCK * ELEMENT_MAX / sizeof(float)];
-    KV_SCRATCH uint16_t narrow[BLOCK];
+    KV_SCRATCH uint16_t halves[BLOCK];
+    bool narrow = is_narrow(dtype);
     size_t size = kv_dtype_size(dtype);
 
     KV_CHECK(kv_dtype_known((int)dtype) && input_count > 0);
     for (size_t i = 0; i < count; i += BLOCK) {
-        const void *block = sum;
+        uint8_t *to = (uint8_t *)out + i * size;
+        void *result = !stream  ? (void *)to
+                       : narrow ? (void *)halves
+                                : (void *)sum;
         size_t n = block_at(i, count);
 
-        sum_block(dtype, sum, inputs, input_count, first + i, n, &scratch);
-        if (is_narrow(dtype)) {
-            kv_from_f32(dtype, sum, narrow, n);
-            block = narrow;
+        sum_block(dtype, narrow ? sum : result, inputs, input_count, first + i,
+                  n, &scratch);
+        if (narrow) {
+            kv_from_f32(dtype, sum, result, n);
         }
-        kv_stream_copy((uint8_t *)out + i * size, block, n * size);
+        if (stream) {
+            kv_stream_copy(to, result, n * size);
+        }
     }
-    kv_stream_end();
+    if (stream) {
+        kv_stream_end();
+    }
+}
+
+void kv_sum(enum kv_dtype dtype, void *out, const void *const *inputs,
+            size_t input_count, size_t count)
+{
+    kv_sum_part(dtype, out, inputs, input_count, 0, count, false);
 }

@@ -27,9 +27,10 @@ void kv_sum(enum kv_dtype dtype, void *out, const void *const *inputs,
             size_t input_count, size_t count);
 
 /* The same of the inputs' elements first .. first+count-1, into out[0] and on,
- * and past the caches (stream.h), for results that are larger than those. */
-void kv_sum_stream(enum kv_dtype dtype, void *out, const void *const *inputs,
-                   size_t input_count, size_t first, size_t count);
+ * for who goes through large inputs piece by piece. `stream`: past the caches,
+ * right if the whole result is larger than those (stream.h). */
+void kv_sum_part(enum kv_dtype dtype, void *out, const void *const *inputs,
+                 size_t input_count, size_t first, size_t count, bool stream);
 
 /* Left in f32, unrounded: what an optimizer wants. Formats: those of
  * kv_dtype_supported(), here and below. */

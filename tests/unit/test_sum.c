@@ -159,7 +159,7 @@ static void expect_own(enum kv_dtype dtype, const void *a, const void *b,
 
     kv_sum(dtype, out, inputs, 2, count);
     assert_memory_equal(out, right, size);
-    kv_sum_stream(dtype, streamed, inputs, 2, 0, count);
+    kv_sum_part(dtype, streamed, inputs, 2, 0, count, true);
     assert_memory_equal(streamed, right, size);
 }
 
@@ -205,7 +205,7 @@ static void test_long_arrays_of_bytes_are_added_whole(void **state)
 
 /* --- Past the caches ------------------------------------------------------ */
 
-static void test_a_streamed_range_is_the_same_to_any_address(void **state)
+static void test_a_part_is_the_same_streamed_or_not_to_any_address(void **state)
 {
     struct fixture *f = *state;
     uint8_t right[COUNT_MAX * 4];
@@ -221,7 +221,8 @@ static void test_a_streamed_range_is_the_same_to_any_address(void **state)
             fill(f, dtypes[d], n, COUNT_MAX);
             kv_from_f32(dtypes[d], f->right + first, right, count);
             out[count * unit] = 77;
-            kv_sum_stream(dtypes[d], out, f->inputs, n, first, count);
+            kv_sum_part(dtypes[d], out, f->inputs, n, first, count,
+                        chance(&f->chance, 2) != 0);
             assert_memory_equal(out, right, count * unit);
             assert_int_equal(out[count * unit], 77);
         }
@@ -251,7 +252,8 @@ int main(void)
         cmocka_unit_test(test_integers_are_added_exactly_and_wrap_around),
         cmocka_unit_test(test_f64_keeps_what_f32_would_lose),
         cmocka_unit_test(test_long_arrays_of_bytes_are_added_whole),
-        cmocka_unit_test(test_a_streamed_range_is_the_same_to_any_address),
+        cmocka_unit_test(
+            test_a_part_is_the_same_streamed_or_not_to_any_address),
         cmocka_unit_test(test_infinities_and_nans_are_not_hidden),
     };
 
