@@ -34,6 +34,12 @@ static void begin(struct lane *lane, struct kvw_op *op)
     case OP_HYPER:
         engine_command(e, op);
         break;
+    case OP_UPDATER:
+        op_fail(op, KV_ENOTSUP,
+                "an updater is for local stores: this one's values are on "
+                "servers, which take kvw_set_optimizer()");
+        engine_done(e, op);
+        break;
     case OP_CODEC:
         engine_codec(e, op);
         break;

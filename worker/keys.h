@@ -50,7 +50,8 @@ struct key {
     uint32_t slice_count;
     uint64_t count; /* Elements. */
     struct key_stall stall;
-    struct key *next_lost; /* For who has it in no table. */
+    struct key *next_lost;     /* For who has it in no table. */
+    struct local_value *value; /* Of a local store, which has no slices. */
 };
 
 struct keys {

@@ -259,6 +259,22 @@ int kvw_set_hyper(struct kvw *kv, const char *param, double value)
     return store_run(kv, op);
 }
 
+int kvw_set_updater(struct kvw *kv, kvw_updater_fn fn, void *arg)
+{
+    struct kvw_op *op;
+    int result = store_enter(kv, true);
+
+    if (result == KVW_OK) {
+        result = store_take(kv, OP_UPDATER, &op);
+    }
+    if (result != KVW_OK) {
+        return result;
+    }
+    op->updater = fn;
+    op->arg = arg;
+    return store_run(kv, op);
+}
+
 static int find_codec(const struct kvw *kv, const char *params,
                       const struct kv_codec **out)
 {

@@ -4,7 +4,8 @@
  * A job has `num_workers` processes, each with a rank. Their parameters live
  * on kvstored servers under keys. A worker pushes gradients and pulls values;
  * the servers sum what the workers push and, when an optimizer is set, apply
- * it to the stored value.
+ * it to the stored value. A store of kind "local" does the same for one process
+ * by itself, without servers.
  *
  *     struct kvw *kv;
  *     if (kvw_open(&kv, "dist_sync", NULL) != KVW_OK) {
@@ -96,9 +97,19 @@ const char *kvw_error(const struct kvw *kv);
  * root has given the rank, at most `timeout` (an option, default 60 s:
  * KVW_ETIMEOUT).
  *
- * kind: "dist_sync" (a round of a key ends when every worker has pushed it;
- * same bits every time), "dist_async" (every push is applied at once). Others
- * are refused: unknown ones with the list of those known.
+ * kind, in upper or lower case:
+ *
+ *   local              one process, its own memory; no server, rank 0 of 1
+ *   dist_sync          a round of a key ends when every worker has pushed it;
+ *                      same bits every time
+ *   dist_async         every push is applied at once
+ *   dist_device_sync   as without "device", but a worker's tensors are summed
+ *   dist_device_async  on their devices; in host memory that is the same
+ *   device, nccl       need a GPU: KVW_EDEVICE in this build
+ *
+ * MXNet's other names are known, too: dist, dist_device, dist_sync_device,
+ * dist_async_device, local_update_cpu, local_allreduce_cpu,
+ * local_allreduce_device. Any other is refused with the list of those known.
  *
  * options: "name=value,..." or NULL; borrowed. Each may also come from the
  * environment (kvlaunch sets what is needed); options win.
@@ -114,12 +125,16 @@ const char *kvw_error(const struct kvw *kv);
  *   key_file    KV_KEY_FILE      file of 32 bytes that proves membership
  *   incarnation KV_INCARNATION   the n-th life of this rank (from the clock)
  *   timeout     KV_TIMEOUT       seconds to wait for the job to assemble
+ *   threads     KV_THREADS       of a local store, that sum and update: 1 to 64
+ *                                (the processors there are, at most 4)
  *   compression KV_COMPRESSION   as kvw_set_gradient_compression()
  *   log         KV_LOG           error, warn, info, debug (warn) on stderr
  *
- * Errors: KVW_EINVAL bad kind or option, KVW_EAUTH wrong key, KVW_ESTALE other
- * job or a newer life of this rank exists, KVW_EMISMATCH another kind or
- * number of workers than the job's, KVW_ETIMEOUT, KVW_ENOMEM. */
+ * Errors: KVW_EINVAL bad kind or option, KVW_EDEVICE what the kind needs is
+ * missing, KVW_ENOTSUP compression of a local store, KVW_EAUTH wrong key,
+ * KVW_ESTALE other job or a newer life of this rank exists, KVW_EMISMATCH
+ * another kind or number of workers than the job's, KVW_ETIMEOUT, KVW_ENOMEM,
+ * KVW_EAGAIN no thread can be started. */
 int kvw_open(struct kvw **kv, const char *kind, const char *options);
 
 /* Wait until what was pushed is committed (at most 10 s), tell the root that
@@ -128,11 +143,25 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options);
  * nothing in the child of a fork(). */
 void kvw_close(struct kvw *kv);
 
-/* The kind as given to kvw_open(); owned by the store. */
+/* The kind as given to kvw_open(), in lower case; owned by the store. */
 const char *kvw_type(const struct kvw *kv);
 int kvw_rank(const struct kvw *kv);
 int kvw_num_workers(const struct kvw *kv);
-int kvw_num_servers(const struct kvw *kv);
+int kvw_num_servers(const struct kvw *kv); /* 0 for a local store. */
+
+/* 1: the store can apply an optimizer ("optimizer"; all kinds can). KVW_EINVAL:
+ * nobody knows that capability. */
+int kvw_is_capable(const struct kvw *kv, const char *capability);
+
+/* How many of a group of nodes have not been heard of for timeout_s. Of a local
+ * store: 0. Of a dist store: KVW_ENOTSUP; a wait that times out says who is
+ * missing. node_id as in MXNet: 2 servers, 4 workers. */
+int kvw_num_dead_node(const struct kvw *kv, int node_id, int timeout_s);
+
+/* Whether kvw_close() waits for the other workers to come to it, too, as in
+ * kvw_barrier() but at most for the option `timeout`, and then leaves with a
+ * warning. 0 (the default) or not: servers outlive workers here. */
+int kvw_set_barrier_before_exit(struct kvw *kv, int barrier);
 
 /* --- Keys and tensors ---------------------------------------------------- */
 
@@ -155,7 +184,19 @@ static inline struct kvw_key kvw_str(const char *name)
     return key;
 }
 
-enum kvw_dtype { KVW_F32 = 0, KVW_F16 = 2, KVW_BF16 = 12 };
+/* MXNet's numbers. Sums of integers wrap around; f16 and bf16 are summed in f32
+ * and rounded once. Servers hold f32, f16 and bf16, and optimizers work on
+ * those; a local store without an optimizer holds any. */
+enum kvw_dtype {
+    KVW_F32 = 0,
+    KVW_F64 = 1,
+    KVW_F16 = 2,
+    KVW_U8 = 3,
+    KVW_I32 = 4,
+    KVW_I8 = 5,
+    KVW_I64 = 6,
+    KVW_BF16 = 12
+};
 
 #define KVW_DIMS_MAX 8
 
@@ -209,7 +250,8 @@ struct kvw_call {
  * keys is registered here; calling it again is fine.
  * Errors: KVW_EEXIST this process has registered the key before, KVW_EMISMATCH
  * dtype or shape differ from rank 0's (both are named), KVW_EINVAL a key stands
- * twice in the call, KVW_ENOSPC. */
+ * twice in the call, KVW_ENOTSUP a dtype that servers do not hold, KVW_ENOSPC.
+ */
 int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
 
 /* Add this worker's gradients: each item's tensors are summed, left to right,
@@ -220,6 +262,8 @@ int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
  * rank order, goes to the optimizer, or without one becomes the value. A second
  * push of a key before that belongs to the next round.
  * dist_async: applied at once; needs an optimizer.
+ * local: the sum of the tensors goes to the optimizer or the updater, or
+ * without either becomes the value.
  *
  * Keeps the tensors' data until done (unless KVW_COPY). The arrays of items and
  * tensors are borrowed. `op`, when not NULL, gets a handle for kvw_wait().
@@ -228,14 +272,16 @@ int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
  * when waiting: KVW_ENOTFOUND key not registered, KVW_EMISMATCH dtype or shape
  * differ, KVW_EINVAL a key stands twice, KVW_EDATALOSS a server has lost its
  * state, KVW_ESTALE a newer life of this rank has taken over, KVW_ECANCELED the
- * store was closed, and what the server says. Nothing is sent unless all keys
+ * store was closed, KVW_ENOTSUP the optimizer does not work on the key's dtype
+ * (local), and what the server says. Nothing is sent or changed unless all keys
  * of the call are right. */
 int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,
              const struct kvw_call *call, struct kvw_op **op);
 
 /* Fetch values into each item's tensors (all get the same). Sees this worker's
  * own earlier pushes of that key: under dist_sync the value after the round of
- * the last one, the same on every worker. Keeps the tensors' data. */
+ * the last one, the same on every worker. dtype and shape are the key's. Keeps
+ * the tensors' data. */
 int kvw_pull(struct kvw *kv, const struct kvw_item *items, size_t count,
              const struct kvw_call *call, struct kvw_op **op);
 
@@ -271,8 +317,9 @@ int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
 
 /* --- Optimizer and compression ------------------------------------------- */
 
-/* What the servers do with a sum. name and params as in mx.optimizer, e.g.
- * "sgd", "learning_rate=0.1,momentum=0.9,wd=1e-4" ("lr" for short). Waits for
+/* What the servers, or a local store, do with a sum. name and params as in
+ * mx.optimizer, e.g. "sgd", "learning_rate=0.1,momentum=0.9,wd=1e-4" ("lr" for
+ * short). "accumulate" adds the sum to the value as it is. Waits for
  * this worker's earlier pushes, then for the servers: in force from the next
  * round on. One worker is enough; the same from several changes nothing. A
  * different one starts with fresh state.
@@ -284,15 +331,30 @@ int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params);
  * timing as kvw_set_optimizer(). */
 int kvw_set_hyper(struct kvw *kv, const char *param, double value);
 
+/* What a local store does with a sum instead: changes `stored` by `received`,
+ * in place. Both have the key's dtype and shape. `received` may be the caller's
+ * own tensor: read it only. Runs on the library's thread for each pushed key,
+ * one at a time, with subnormal numbers counted as zero; as a callback it must
+ * not block or call anything that waits. Key and tensors are borrowed. */
+typedef void (*kvw_updater_fn)(void *arg, struct kvw_key key,
+                               const struct kvw_tensor *received,
+                               const struct kvw_tensor *stored);
+
+/* Replaces an optimizer, and is replaced by one; NULL: back to the sum as the
+ * value. Waits for earlier pushes. Keeps `arg` until the next one or
+ * kvw_close(). KVW_ENOTSUP: the values of a dist store are on servers. */
+int kvw_set_updater(struct kvw *kv, kvw_updater_fn fn, void *arg);
+
 /* "type=none" or "type=fp16": how this worker's pushes of f32 travel. fp16
- * rounds to nearest even; sums stay in f32. */
+ * rounds to nearest even; sums stay in f32. KVW_ENOTSUP: in a local store
+ * nothing travels. */
 int kvw_set_gradient_compression(struct kvw *kv, const char *params);
 
 /* --- Figures -------------------------------------------------------------- */
 
 struct kvw_stats {
     uint64_t bytes_sent, bytes_received; /* On the wire, all links. */
-    uint64_t pushes, pulls;              /* Slices done. */
+    uint64_t pushes, pulls;              /* Slices done; local: keys. */
     uint64_t reconnects, resent;         /* Links; slices and requests. */
 };
 

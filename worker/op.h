@@ -44,6 +44,7 @@ enum op_kind {
     OP_BARRIER,
     OP_OPTIMIZER,
     OP_HYPER,
+    OP_UPDATER,
     /* Between the library and its lane; nobody waits for them in wait_all. */
     OP_CODEC,
     OP_STATS,
@@ -80,6 +81,7 @@ struct kvw_op {
     struct kv_optim_spec optimizer;
     char param[KV_NAME_MAX + 1];
     double value;
+    kvw_updater_fn updater; /* With `arg`. */
     const struct kv_codec *codec;
     struct kvw_stats *stats; /* Kept until done. */
     uint64_t about;          /* OP_DESCRIBE: the number of an op. */

@@ -25,6 +25,8 @@ static const struct setting table[] = {
      .help = "the job's key"},
     {"incarnation", SETTING_U64, offsetof(struct options, incarnation),
      .meta = "COUNT", .help = "the n-th life of this rank"},
+    {"threads", SETTING_U64, offsetof(struct options, threads), 1, 64,
+     .meta = "COUNT", .help = "threads of a local store that sum and update"},
     {"timeout", SETTING_DOUBLE, offsetof(struct options, timeout_s), 0, 1e9,
      .fallback = "60", .meta = "SECONDS",
      .help = "how long to wait for the job to assemble"},

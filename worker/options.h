@@ -25,6 +25,7 @@ struct options {
     char root[KV_ADDRESS_MAX + 1];
     uint64_t rank, workers;
     uint64_t incarnation;
+    uint64_t threads; /* 0: not given. */
     double timeout_s;
     int log_level; /* enum log_level */
     char compression[SETTINGS_NAME_MAX];

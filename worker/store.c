@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
@@ -35,7 +36,12 @@ SAME(EDATALOSS);
 SAME(ENOTSUP);
 SAME(EBUSY);
 SAME(F32);
+SAME(F64);
 SAME(F16);
+SAME(U8);
+SAME(I32);
+SAME(I8);
+SAME(I64);
 SAME(BF16);
 SAME(DIMS_MAX);
 
@@ -273,6 +279,17 @@ static void wait_for_pushes(struct kvw *kv)
     }
 }
 
+/* Others may need more time than one who has nothing left to do. */
+static void wait_for_others(struct kvw *kv)
+{
+    int64_t timeout_ms = (int64_t)(kv->options.timeout_s * 1000);
+
+    if (atomic_load(&kv->barrier_before_exit) &&
+        kvw_barrier(kv, timeout_ms) != KVW_OK) {
+        log_warn("closing without the others: %s", kvw_error(kv));
+    }
+}
+
 static void leave(struct kvw *kv)
 {
     char text[OP_TEXT_MAX];
@@ -297,6 +314,7 @@ void kvw_close(struct kvw *kv)
         return;
     }
     wait_for_pushes(kv);
+    wait_for_others(kv);
     leave(kv);
     kv->closing = true; /* Callbacks that run now start nothing. */
     free_store(kv);
@@ -320,4 +338,36 @@ int kvw_num_workers(const struct kvw *kv)
 int kvw_num_servers(const struct kvw *kv)
 {
     return (int)kv->lane->job->servers;
+}
+
+int kvw_is_capable(const struct kvw *kv, const char *capability)
+{
+    if (capability != NULL && strcasecmp(capability, "optimizer") == 0) {
+        return 1;
+    }
+    return failure(kv->number, KV_EINVAL,
+                   "unknown capability '%.64s'; known: optimizer",
+                   capability == NULL ? "" : capability);
+}
+
+int kvw_num_dead_node(const struct kvw *kv, int node_id, int timeout_s)
+{
+    (void)node_id;
+    (void)timeout_s;
+    if (kv->lane->job->servers == 0) {
+        return 0;
+    }
+    return failure(kv->number, KV_ENOTSUP,
+                   "servers are not asked for dead nodes; who is missing is "
+                   "named when a wait times out");
+}
+
+int kvw_set_barrier_before_exit(struct kvw *kv, int barrier)
+{
+    int result = store_enter(kv, false);
+
+    if (result == KVW_OK) {
+        atomic_store(&kv->barrier_before_exit, barrier != 0);
+    }
+    return result;
 }

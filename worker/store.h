@@ -25,6 +25,7 @@ struct kvw {
     struct op_pool pool;
     struct lane *lane;
     bool closing;
+    atomic_bool barrier_before_exit;
     _Atomic(struct kvw_op *) late_barrier; /* Timed out, and goes on. */
 };
 

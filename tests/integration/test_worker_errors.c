@@ -227,7 +227,7 @@ static void test_bad_tensors_are_refused(void **state)
     tensor.data = (char *)data + 1;
     expect_refused(&i, "aligned");
     i = item(kvw_str("w"), 4);
-    tensor.dtype = (enum kvw_dtype)1;
+    tensor.dtype = (enum kvw_dtype)7;
     expect_refused(&i, "dtype");
     i = item(kvw_str("w"), 4);
     tensor.dims = 9;

@@ -17,10 +17,10 @@ static struct options o;
 static char error[512];
 
 static const char *const variables[] = {
-    "KV_ROOT",     "KV_RANK",          "KV_WORKERS",        "KV_JOB",
-    "KV_KEY_FILE", "KV_INCARNATION",   "KV_TIMEOUT",        "KV_COMPRESSION",
-    "KV_LOG",      "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT", "DMLC_WORKER_ID",
-    "DMLC_RANK",   "DMLC_NUM_WORKER"};
+    "KV_ROOT",        "KV_RANK",        "KV_WORKERS",       "KV_JOB",
+    "KV_KEY_FILE",    "KV_INCARNATION", "KV_TIMEOUT",       "KV_COMPRESSION",
+    "KV_LOG",         "KV_THREADS",     "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT",
+    "DMLC_WORKER_ID", "DMLC_RANK",      "DMLC_NUM_WORKER"};
 
 static int set_up(void **state)
 {
@@ -56,6 +56,7 @@ static void test_defaults_are_a_server_on_this_machine(void **state)
     assert_true(o.rank == OPTIONS_NONE);
     assert_true(o.workers == OPTIONS_NONE);
     assert_true(o.timeout_s == 60);
+    assert_int_equal(o.threads, 0);
     assert_int_equal(o.log_level, LOG_WARN);
     assert_memory_equal(o.key, zero, sizeof o.key);
     assert_memory_equal(o.job, zero, sizeof o.job);
@@ -92,9 +93,11 @@ static void test_text_wins_over_environment_over_dmlc(void **state)
 
     setenv("KV_ROOT", "host:1", 1);
     setenv("KV_RANK", "2", 1);
+    setenv("KV_THREADS", "3", 1);
     expect("", KV_OK);
     assert_string_equal(o.root, "host:1");
     assert_int_equal(o.rank, 2);
+    assert_int_equal(o.threads, 3);
 
     expect("rank=3,root=[::1]:7", KV_OK);
     assert_string_equal(o.root, "[::1]:7");

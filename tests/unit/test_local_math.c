@@ -1,0 +1,172 @@
+/* local_math: large values, piece by piece on a team, to the same bits. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/compute/denormals.h"
+#include "common/compute/sum.h"
+#include "tests/unit/chance.h"
+#include "worker/local_math.h"
+
+enum { INPUTS = 3, SLOTS = 2 };
+
+/* Odd, many pieces, and large enough to be written past the caches. */
+static const size_t counts[] = {1, 511, 16384, 16385, 300001, 4200001};
+
+struct fixture {
+    struct team *team;
+    size_t count;
+    float *inputs[INPUTS];
+    float *out, *right;
+};
+
+static struct fixture f;
+
+static int set_up(void **state)
+{
+    size_t most = counts[sizeof counts / sizeof *counts - 1];
+    uint64_t x = chance_seed();
+
+    (void)state;
+    kv_flush_denormals();
+    for (int k = 0; k < INPUTS; k++) {
+        f.inputs[k] = malloc(most * sizeof(float));
+        for (size_t i = 0; i < most; i++) {
+            f.inputs[k][i] = (float)chance(&x, 1 << 24) / (float)(k + 3);
+        }
+    }
+    f.out = malloc((most + 1) * sizeof(float));
+    f.right = malloc((most + 1) * sizeof(float));
+    return team_new(&f.team, 3) == KV_OK ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    team_free(f.team);
+    for (int k = 0; k < INPUTS; k++) {
+        free(f.inputs[k]);
+    }
+    free(f.out);
+    free(f.right);
+    return 0;
+}
+
+static const void *const *inputs(void)
+{
+    return (const void *const *)f.inputs;
+}
+
+/* What is behind the result must stay. */
+static void expect_right(size_t size)
+{
+    unsigned char *end = (unsigned char *)f.out + size;
+
+    assert_memory_equal(f.out, f.right, size);
+    assert_int_equal(*end, 99);
+}
+
+static void mark_end(size_t size)
+{
+    ((unsigned char *)f.out)[size] = 99;
+}
+
+static void test_a_sum_has_the_bits_of_one_thread(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        mark_end(counts[c] * 4);
+        kv_sum(KV_F32, f.right, inputs(), INPUTS, counts[c]);
+        local_sum(f.team, KV_F32, counts[c], f.out, inputs(), INPUTS);
+        expect_right(counts[c] * 4);
+    }
+}
+
+static void test_narrow_sums_are_the_same_too(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        mark_end(counts[c] * 2);
+        kv_sum(KV_BF16, f.right, inputs(), INPUTS, counts[c]);
+        local_sum(f.team, KV_BF16, counts[c], f.out, inputs(), INPUTS);
+        expect_right(counts[c] * 2);
+    }
+}
+
+/* To addresses that share no cache line's start. */
+static void test_a_copy_reaches_every_byte_of_every_tensor(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        size_t size = counts[c] * 4 - 3;
+        void *outs[] = {f.out, (char *)f.right + 1};
+
+        mark_end(size);
+        local_copy(f.team, size, f.inputs[0], outs, 2);
+        assert_memory_equal(outs[1], f.inputs[0], size);
+        memcpy(f.right, f.inputs[0], size);
+        expect_right(size);
+    }
+}
+
+/* In place, twice; against the whole value at once, out of place. */
+static void test_an_update_has_the_bits_of_the_rule_itself(void **state)
+{
+    size_t count = 300001;
+    float *sum = malloc(count * sizeof *sum);
+    float *slot[2][SLOTS], *weight[2] = {f.out, f.right};
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct kv_optim_spec spec;
+    char error[KV_OPTIM_ERROR_MAX];
+
+    (void)state;
+    assert_int_equal(kv_optim_parse("adam", "lr=0.1", &spec, error, 1), KV_OK);
+    for (int side = 0; side < 2; side++) {
+        memcpy(weight[side], f.inputs[2], count * sizeof(float));
+        for (int s = 0; s < SLOTS; s++) {
+            slot[side][s] = calloc(count, sizeof(float));
+        }
+    }
+    kv_sum(KV_F32, sum, inputs(), INPUTS, count);
+    mark_end(count * 4);
+    for (uint64_t t = 1; t <= 2; t++) {
+        struct local_update u = {KV_F32,   count,  f.out,      slot[0], SLOTS,
+                                 inputs(), INPUTS, spec.optim, step};
+        struct kv_optim_args args = {.count = count,
+                                     .weight = f.right,
+                                     .new_weight = f.right,
+                                     .gradient = sum,
+                                     .step = step};
+
+        for (int s = 0; s < SLOTS; s++) {
+            args.slot[s] = args.new_slot[s] = slot[1][s];
+        }
+        kv_optim_prepare(&spec, t, step);
+        local_update(f.team, &u);
+        spec.optim->update(&args);
+        expect_right(count * 4);
+    }
+    for (int s = 0; s < SLOTS; s++) {
+        assert_memory_equal(slot[0][s], slot[1][s], count * sizeof(float));
+        free(slot[0][s]);
+        free(slot[1][s]);
+    }
+    free(sum);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_sum_has_the_bits_of_one_thread),
+        cmocka_unit_test(test_narrow_sums_are_the_same_too),
+        cmocka_unit_test(test_a_copy_reaches_every_byte_of_every_tensor),
+        cmocka_unit_test(test_an_update_has_the_bits_of_the_rule_itself),
+    };
+
+    return cmocka_run_group_tests_name("local math", tests, set_up, tear_down);
+}

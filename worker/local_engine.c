@@ -1,0 +1,374 @@
+#include "worker/local_engine.h"
+
+#include <stdio.h>
+
+#include "common/base/mem.h"
+#include "worker/lane.h"
+#include "worker/local_value.h"
+#include "worker/lookup.h"
+
+#define THREADS_DEFAULT_MAX 4
+
+/* Bytes pushed and pulled before the next look at the mail, which may have
+ * something of higher priority. */
+#define TURN_BYTES ((size_t)1 << 20)
+
+struct local {
+    struct lane lane; /* Its running ops are the queue. */
+    struct lane_job job;
+    struct team *team;
+    struct keys keys;
+    struct local_value *values; /* Owned; the latest first. */
+    struct local_rule rule;
+    uint64_t pushes, pulls;
+};
+
+static struct local *local_of(struct lane *lane)
+{
+    return LIST_ENTRY(lane, struct local, lane);
+}
+
+/* --- Init ----------------------------------------------------------------- */
+
+static enum kv_status add_key(struct local *l, uint64_t number,
+                              const struct op_item *item)
+{
+    struct key *key = keys_new(&item->spec);
+    enum kv_status status = KV_ENOMEM;
+
+    if (key != NULL) {
+        key->named_by = number;
+        key->value = local_value_new(key, item->data[0]);
+    }
+    if (key != NULL && key->value != NULL) {
+        status = keys_add(&l->keys, key);
+    }
+    if (status == KV_OK) {
+        key->value->next = l->values;
+        l->values = key->value;
+        return KV_OK;
+    }
+    if (key != NULL && key->value != NULL) {
+        local_value_free(key->value);
+    }
+    keys_free(key);
+    return status;
+}
+
+static void drop_latest(struct local *l, const struct key_spec *spec)
+{
+    struct local_value *v = l->values;
+
+    l->values = v->next;
+    local_value_free(v);
+    keys_free(keys_remove(&l->keys, spec));
+}
+
+static void refuse_key(const struct local *l, struct kvw_op *op,
+                       const struct key_spec *spec, enum kv_status status)
+{
+    const struct key *known = keys_find(&l->keys, spec);
+    char name[KEYS_TEXT_MAX];
+
+    keys_text(spec, name);
+    if (status != KV_EEXIST) {
+        op_fail(op, status, "%s: %s", name, kv_strstatus(status));
+    } else if (known->named_by == op->number) {
+        op_fail(op, KV_EINVAL, "%s stands twice in one call", name);
+    } else {
+        op_fail(op, KV_EEXIST, "duplicate init of %s", name);
+    }
+}
+
+/* All or none. */
+static void init(struct local *l, struct kvw_op *op)
+{
+    size_t count = 0;
+    enum kv_status status = KV_OK;
+
+    while (count < op->item_count && status == KV_OK) {
+        status = add_key(l, op->number, &op->pushes[count]);
+        count += status == KV_OK ? 1 : 0;
+    }
+    if (status == KV_OK) {
+        return;
+    }
+    refuse_key(l, op, &op->pushes[count].spec, status);
+    while (count-- > 0) {
+        drop_latest(l, &op->pushes[count].spec);
+    }
+}
+
+/* --- The rule ------------------------------------------------------------- */
+
+static bool same_spec(const struct kv_optim_spec *a,
+                      const struct kv_optim_spec *b)
+{
+    bool same = a->optim == b->optim;
+
+    for (size_t i = 0; same && a->optim->params[i].name != NULL; i++) {
+        same = a->params[i] == b->params[i];
+    }
+    return same;
+}
+
+static void set_optimizer(struct local *l, const struct kvw_op *op)
+{
+    if (l->rule.spec.optim != NULL &&
+        same_spec(&l->rule.spec, &op->optimizer)) {
+        return;
+    }
+    l->rule.spec = op->optimizer;
+    l->rule.updater = NULL;
+    l->rule.generation++;
+}
+
+static void set_updater(struct local *l, const struct kvw_op *op)
+{
+    l->rule.spec.optim = NULL;
+    l->rule.updater = op->updater;
+    l->rule.arg = op->arg;
+    l->rule.generation++;
+}
+
+static void set_hyper(struct local *l, struct kvw_op *op)
+{
+    char text[KV_OPTIM_ERROR_MAX];
+    enum kv_status status;
+
+    if (l->rule.spec.optim == NULL) {
+        op_fail(op, KV_EINVAL,
+                "%s cannot change: no optimizer is set; call "
+                "kvw_set_optimizer first",
+                op->param);
+        return;
+    }
+    status =
+        kv_optim_set(&l->rule.spec, op->param, op->value, text, sizeof text);
+    if (status != KV_OK) {
+        op_fail(op, status, "%s", text);
+    }
+}
+
+/* --- The queue ------------------------------------------------------------ */
+
+static size_t bytes_of(const struct op_item *item)
+{
+    return (size_t)item->key->count * kv_dtype_size(item->key->spec.dtype) *
+           item->data_count;
+}
+
+/* All or none: no value changes before all keys of the call can. */
+static bool ready(struct local *l, struct kvw_op *op)
+{
+    for (size_t i = 0; op->pushes != NULL && i < op->item_count; i++) {
+        if (!local_value_ready(&l->rule, op, &op->pushes[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One item; the bytes of it. */
+static size_t transfer(struct local *l, struct kvw_op *op)
+{
+    size_t index = op->item_count - op->left;
+    size_t bytes = 0;
+
+    if (index == 0 && !ready(l, op)) {
+        lane_done(&l->lane, op);
+        return 0;
+    }
+    if (op->pushes != NULL) {
+        bytes += bytes_of(&op->pushes[index]);
+        local_value_push(l->team, &l->rule, &op->pushes[index]);
+        l->pushes++;
+    }
+    if (op->pulls != NULL) {
+        bytes += bytes_of(&op->pulls[index]);
+        local_value_pull(l->team, &op->pulls[index]);
+        l->pulls++;
+    }
+    if (--op->left == 0) {
+        lane_done(&l->lane, op);
+    }
+    return bytes;
+}
+
+static size_t do_some(struct local *l, struct kvw_op *op)
+{
+    switch (op->kind) {
+    case OP_OPTIMIZER:
+        set_optimizer(l, op);
+        break;
+    case OP_UPDATER:
+        set_updater(l, op);
+        break;
+    case OP_HYPER:
+        set_hyper(l, op);
+        break;
+    default:
+        return transfer(l, op);
+    }
+    lane_done(&l->lane, op);
+    return 0;
+}
+
+static bool work(struct lane *lane)
+{
+    struct local *l = local_of(lane);
+    size_t bytes = 0;
+
+    while (!list_empty(&lane->running) && bytes < TURN_BYTES) {
+        bytes += do_some(
+            l, LIST_ENTRY(list_first(&lane->running), struct kvw_op, on_lane));
+    }
+    return !list_empty(&lane->running);
+}
+
+/* The keys of `op` are marked with its number. */
+static bool may_pass(const struct kvw_op *op, const struct kvw_op *before)
+{
+    const struct op_item *items =
+        before->pushes != NULL ? before->pushes : before->pulls;
+
+    if (before->kind != OP_TRANSFER || before->priority >= op->priority) {
+        return false;
+    }
+    for (size_t i = 0; i < before->item_count; i++) {
+        if (items[i].key->named_by == op->number) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* It is the last one; forward to where its priority says. */
+static void enqueue(struct local *l, struct kvw_op *op)
+{
+    struct list_link *at = &op->on_lane;
+
+    if (!lookup_items(&l->keys, l->job.rank, op)) {
+        lane_done(&l->lane, op);
+        return;
+    }
+    op->left = op->item_count;
+    while (at->prev != &l->lane.running.head &&
+           may_pass(op, LIST_ENTRY(at->prev, struct kvw_op, on_lane))) {
+        at = at->prev;
+    }
+    if (at != &op->on_lane) {
+        list_unlink(&op->on_lane);
+        list_insert_before(at, &op->on_lane);
+    }
+}
+
+static void describe(const struct local *l, struct kvw_op *op)
+{
+    size_t before = 0;
+
+    LIST_EACH(&l->lane.running, link, after)
+    {
+        if (LIST_ENTRY(link, struct kvw_op, on_lane)->number == op->about) {
+            break;
+        }
+        before++;
+    }
+    snprintf(op->text, sizeof op->text, "%zu operations come before it",
+             before);
+}
+
+static void begin(struct lane *lane, struct kvw_op *op)
+{
+    struct local *l = local_of(lane);
+
+    switch (op->kind) {
+    case OP_TRANSFER:
+        enqueue(l, op);
+        return;
+    case OP_OPTIMIZER:
+    case OP_HYPER:
+    case OP_UPDATER:
+        return; /* In line. */
+    case OP_INIT:
+        init(l, op);
+        break;
+    case OP_CODEC:
+        op_fail(op, KV_ENOTSUP,
+                "gradient compression is not supported by local stores: "
+                "nothing travels");
+        break;
+    case OP_STATS:
+        *op->stats = (struct kvw_stats){.pushes = l->pushes, .pulls = l->pulls};
+        break;
+    case OP_DESCRIBE:
+        describe(l, op);
+        break;
+    case OP_OPEN:
+    case OP_BARRIER:
+    case OP_LEAVE:
+        break; /* One worker is all of them. */
+    }
+    lane_done(lane, op);
+}
+
+/* --- Start and end -------------------------------------------------------- */
+
+static void free_local(struct lane *lane)
+{
+    struct local *l = local_of(lane);
+
+    while (l->values != NULL) {
+        struct local_value *v = l->values;
+
+        l->values = v->next;
+        local_value_free(v);
+    }
+    keys_fini(&l->keys);
+    mem_free(l->rule.sum);
+    team_free(l->team);
+    mem_free(l);
+}
+
+static const struct lane_duties duties = {begin, work, lane_end, free_local};
+
+static unsigned thread_count(const struct options *options)
+{
+    unsigned processors = team_processors();
+
+    if (options->threads != 0) {
+        return (unsigned)options->threads;
+    }
+    return processors < THREADS_DEFAULT_MAX ? processors : THREADS_DEFAULT_MAX;
+}
+
+enum kv_status local_engine_open(struct lane **out, const struct kind *kind,
+                                 const struct options *options,
+                                 struct op_pool *pool)
+{
+    struct local *l = mem_zalloc(1, sizeof *l);
+    enum kv_status status;
+
+    (void)kind;
+    if (l == NULL) {
+        return KV_ENOMEM;
+    }
+    l->job.workers = 1;
+    keys_init(&l->keys);
+    status = team_new(&l->team, thread_count(options));
+    if (status == KV_OK) {
+        status = lane_init(&l->lane, &duties, options, &l->job, pool);
+    }
+    if (status != KV_OK) {
+        free_local(&l->lane);
+        return status;
+    }
+    status = lane_start(&l->lane);
+    if (status != KV_OK) {
+        lane_drop(&l->lane);
+        free_local(&l->lane);
+        return status;
+    }
+    *out = &l->lane;
+    return KV_OK;
+}

@@ -1,0 +1,40 @@
+/**
+ * local_math - sums, updates and copies of whole values, on a team.
+ *
+ * Large values are dealt with in pieces by all threads, and results that no
+ * cache would keep are written past the caches. However the pieces are dealt
+ * out, the bits are the same.
+ *
+ * Thread:  the lane's, with kv_flush_denormals() in force.
+ * Memory:  borrows.
+ */
+#ifndef KV_WORKER_LOCAL_MATH_H
+#define KV_WORKER_LOCAL_MATH_H
+
+#include "common/compute/dtype.h"
+#include "common/optim/optim.h"
+#include "worker/team.h"
+
+/* out = the sum of the inputs, from left to right. */
+void local_sum(struct team *team, enum kv_dtype dtype, size_t count, void *out,
+               const void *const *inputs, size_t input_count);
+
+/* One array of `size` bytes into each of the others. */
+void local_copy(struct team *team, size_t size, const void *from,
+                void *const *outs, size_t out_count);
+
+/* One update of a value in place: the gradient is the sum of the inputs. */
+struct local_update {
+    enum kv_dtype dtype; /* kv_dtype_supported() */
+    size_t count;
+    void *weights;
+    float *const *slots; /* As many as `slot_count`. */
+    unsigned slot_count;
+    const void *const *inputs;
+    size_t input_count;
+    const struct kv_optim *optim;
+    const void *step; /* From kv_optim_prepare(). */
+};
+void local_update(struct team *team, const struct local_update *u);
+
+#endif
