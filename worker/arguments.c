@@ -69,7 +69,8 @@ static const char *wrong_tensor(const struct kvw_tensor *t)
         return "its dtype is none of enum kvw_dtype";
     }
     element = kv_dtype_size((enum kv_dtype)t->dtype);
-    if (t->data == NULL || (uintptr_t)t->data % element != 0) {
+    if ((t->data == NULL && (t->storage == KVW_DENSE || t->row_count > 0)) ||
+        (uintptr_t)t->data % element != 0) {
         return "its data is aligned to its elements, and not NULL";
     }
     return wrong_shape(t);
@@ -79,6 +80,7 @@ static void take_form(struct key_spec *spec, const struct kvw_tensor *t)
 {
     spec->dtype = (enum kv_dtype)t->dtype;
     spec->dims = t->dims;
+    spec->storage = t->storage == KVW_ROW_SPARSE ? KV_ROW_SPARSE : KV_DENSE;
     memcpy(spec->shape, t->shape, t->dims * sizeof spec->shape[0]);
 }
 
@@ -133,6 +135,14 @@ static enum kv_status check_tensors(struct key_spec *spec,
     return KV_OK;
 }
 
+enum kv_status arguments_spec(const struct kvw_item *item, struct key_spec *out,
+                              char text[ARGUMENTS_TEXT_MAX])
+{
+    enum kv_status status = arguments_key(&item->key, out, text);
+
+    return status == KV_OK ? check_tensors(out, item, text) : status;
+}
+
 /* --- Items ---------------------------------------------------------------- */
 
 /* Where the next item of an op goes. */
@@ -146,11 +156,8 @@ static enum kv_status take_item(struct cursor *at, const struct kvw_item *item,
                                 char text[ARGUMENTS_TEXT_MAX])
 {
     struct op_item *to = at->item;
-    enum kv_status status = arguments_key(&item->key, &to->spec, text);
+    enum kv_status status = arguments_spec(item, &to->spec, text);
 
-    if (status == KV_OK) {
-        status = check_tensors(&to->spec, item, text);
-    }
     if (status != KV_OK) {
         return status;
     }

@@ -18,6 +18,11 @@ KV_MUST_CHECK enum kv_status arguments_key(const struct kvw_key *key,
                                            struct key_spec *out,
                                            char text[ARGUMENTS_TEXT_MAX]);
 
+/* The key and the form of an item's tensors, which are checked, too. */
+KV_MUST_CHECK enum kv_status arguments_spec(const struct kvw_item *item,
+                                            struct key_spec *out,
+                                            char text[ARGUMENTS_TEXT_MAX]);
+
 /* `pushes` or `pulls` may be NULL, not both. */
 KV_MUST_CHECK enum kv_status arguments_items(struct kvw_op *op,
                                              const struct kvw_item *pushes,

@@ -24,6 +24,9 @@ static void begin(struct lane *lane, struct kvw_op *op)
     case OP_INIT:
         engine_init(e, op);
         break;
+    case OP_MOVES:
+        engine_moves(e, op);
+        break;
     case OP_TRANSFER:
         engine_transfer(e, op);
         break;

@@ -137,8 +137,7 @@ static bool pushes_before(const struct engine *e, const struct kvw_op *fence)
     {
         const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
-        if (op->pushes != NULL && op->kind == OP_TRANSFER &&
-            op->number < fence->number) {
+        if (op_pushes(op) && op->number < fence->number) {
             return true;
         }
     }

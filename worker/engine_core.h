@@ -5,6 +5,7 @@
  *   engine_join.c      the root, then a route to each shard
  *   engine_init.c      registering keys
  *   engine_transfer.c  push and pull
+ *   engine_moves.c     the same with row_sparse tensors
  *   engine_command.c   barriers, optimizer, figures, leaving
  *   engine_describe.c  what is it waiting for?
  *
@@ -78,6 +79,22 @@ void engine_routes_free(struct engine *e);
 void engine_init(struct engine *e, struct kvw_op *op);
 
 void engine_transfer(struct engine *e, struct kvw_op *op);
+
+/* The next piece of an op, for which engine_reserve() made room: slice `index`
+ * of the key, to be submitted. data[] are base addresses, kept. */
+bool engine_reserve(struct kvw_op *op, size_t count);
+struct part *engine_push(struct kvw_op *op, struct key *key, uint32_t index,
+                         void *const *data, uint32_t data_count);
+struct part *engine_pull(struct kvw_op *op, struct key *key, uint32_t index,
+                         void *const *data, uint32_t data_count);
+void engine_one_less(struct engine *e, struct kvw_op *op);
+void engine_unknown_key(const struct engine *e, struct kvw_op *op,
+                        const struct key_spec *spec);
+void engine_stands_twice(const struct engine *e, struct kvw_op *op,
+                         const struct key_spec *spec);
+
+void engine_moves(struct engine *e, struct kvw_op *op);
+void engine_moves_free(struct kvw_op *op);
 void engine_part_done(struct route *r, struct part *p, enum kv_status status,
                       const char *text, uint64_t round);
 

@@ -113,7 +113,7 @@ static void fenced_text(struct engine *e, char *out, size_t size)
     {
         const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
-        if (op->kind == OP_TRANSFER && op->pushes != NULL) {
+        if (op_pushes(op)) {
             transfer_text(e, op, text, sizeof text);
             break;
         }
@@ -141,7 +141,7 @@ void engine_describe(struct engine *e, struct kvw_op *op)
     const struct kvw_op *about;
 
     if ((about = find_in(&e->lane.running, op->about)) != NULL) {
-        if (about->kind == OP_TRANSFER) {
+        if (about->kind == OP_TRANSFER || about->kind == OP_MOVES) {
             transfer_text(e, about, op->text, sizeof op->text);
         } else {
             open_text(e, op->text, sizeof op->text);

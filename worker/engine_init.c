@@ -4,6 +4,7 @@
 #include "common/base/bytes.h"
 #include "common/base/mem.h"
 #include "worker/engine_core.h"
+#include "worker/moves.h"
 
 /* Keys that are asked for at a time; the root bounds what waits. */
 #define KEYS_ASKED_MAX 4096
@@ -166,6 +167,9 @@ static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
     q->message.open.slice = index;
     q->message.open.dtype = s->dtype;
     q->message.open.count = s->count;
+    q->message.open.row_length = n->key->spec.storage == KV_ROW_SPARSE
+                                     ? moves_row_length(&n->key->spec)
+                                     : 0;
     if (e->job.rank == 0) {
         q->payload = (const char *)n->item->data[0] +
                      (size_t)(index * n->key->slice_step) * element;
@@ -244,6 +248,7 @@ static void ask_root(struct newcomer *n)
     m->key.number = spec->number;
     m->key.dtype = spec->dtype;
     m->key.dims = spec->dims;
+    m->key.storage = spec->storage;
     memcpy(m->key.shape, spec->shape, sizeof m->key.shape);
     n->place.done = on_placed;
     n->place.owner = n;

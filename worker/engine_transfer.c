@@ -11,14 +11,14 @@
  * which is mostly that of sending and of answers: they are read in line. */
 struct piece {
     struct part part;
-    struct op_item *item;
-    uint32_t others; /* Tensors to copy the pulled value to. */
+    void *const *data; /* Of a pull: all tensors, of which part.out is first. */
+    uint32_t others;   /* Tensors to copy the pulled value to. */
     bool done;
 };
 
 /* --- Pieces --------------------------------------------------------------- */
 
-static bool reserve(struct kvw_op *op, size_t count)
+bool engine_reserve(struct kvw_op *op, size_t count)
 {
     size_t capacity = op->pieces_capacity == 0 ? 4 : op->pieces_capacity;
     struct piece *pieces;
@@ -31,6 +31,7 @@ static bool reserve(struct kvw_op *op, size_t count)
     }
     pieces = mem_realloc(op->pieces, capacity * sizeof *pieces);
     if (pieces == NULL) {
+        op_fail(op, KV_ENOMEM, "out of memory for %zu slices", count);
         return false;
     }
     op->pieces = pieces;
@@ -93,14 +94,14 @@ static void refused(struct route *r, struct kvw_op *op, const struct key *key,
 /* All tensors of the item get what the first one got. */
 static void copy_to_others(const struct piece *p)
 {
-    const struct op_item *item = p->item;
-    size_t offset = p->part.offset;
+    const struct part_rows *rows = p->part.rows;
     const struct slice *s = p->part.slice;
+    size_t count = rows == NULL ? s->count : rows->count * rows->length;
+    size_t offset = p->part.offset;
 
-    for (uint32_t i = 1; i < item->data_count; i++) {
-        memcpy((char *)item->data[i] + offset,
-               (const char *)item->data[0] + offset,
-               s->count * kv_dtype_size(s->dtype));
+    for (uint32_t i = 1; i <= p->others; i++) {
+        memcpy((char *)p->data[i] + offset, (const char *)p->data[0] + offset,
+               count * kv_dtype_size(s->dtype));
     }
 }
 
@@ -123,11 +124,15 @@ static void succeeded(struct engine *e, struct piece *p, uint64_t round)
     }
 }
 
-static void one_less(struct engine *e, struct kvw_op *op)
+void engine_one_less(struct engine *e, struct kvw_op *op)
 {
-    if (--op->left == 0) {
-        engine_done(e, op);
+    if (--op->left > 0) {
+        return;
     }
+    if (op->kind == OP_MOVES) {
+        engine_moves_free(op);
+    }
+    engine_done(e, op);
 }
 
 void engine_part_done(struct route *r, struct part *part, enum kv_status status,
@@ -144,20 +149,18 @@ void engine_part_done(struct route *r, struct part *part, enum kv_status status,
         refused(r, op, key, status, text);
     }
     p->done = true;
-    one_less(e, op);
+    engine_one_less(e, op);
 }
 
 /* --- Start ---------------------------------------------------------------- */
 
-static struct piece *start_piece(struct kvw_op *op, struct op_item *item,
-                                 uint32_t index)
+static inline struct piece *start_piece(struct kvw_op *op, struct key *key,
+                                        uint32_t index)
 {
-    struct key *key = item->key;
     struct piece *p = &op->pieces[op->piece_count++];
 
     p->done = false;
-    p->item = item;
-    p->others = item->data_count - 1;
+    p->part.rows = NULL;
     p->part.slice = &key->slices[index];
     p->part.priority = op->priority;
     p->part.offset =
@@ -165,6 +168,32 @@ static struct piece *start_piece(struct kvw_op *op, struct op_item *item,
     p->part.owner = op;
     op->left++;
     return p;
+}
+
+struct part *engine_push(struct kvw_op *op, struct key *key, uint32_t index,
+                         void *const *data, uint32_t data_count)
+{
+    struct piece *p = start_piece(op, key, index);
+
+    p->part.pull = false;
+    p->part.inputs = (const void *const *)data;
+    p->part.input_count = data_count;
+    p->part.out = NULL;
+    return &p->part;
+}
+
+struct part *engine_pull(struct kvw_op *op, struct key *key, uint32_t index,
+                         void *const *data, uint32_t data_count)
+{
+    struct piece *p = start_piece(op, key, index);
+
+    p->part.pull = true;
+    p->part.inputs = NULL;
+    p->part.input_count = 0;
+    p->part.out = data[0];
+    p->data = data;
+    p->others = data_count - 1;
+    return &p->part;
 }
 
 static void submit(struct engine *e, struct kvw_op *op, size_t index)
@@ -175,29 +204,20 @@ static void submit(struct engine *e, struct kvw_op *op, size_t index)
 
     for (uint32_t i = 0; i < key->slice_count; i++) {
         struct route *r = &e->routes[key->homes[i]];
-        struct piece *p;
 
         if (push != NULL) {
-            p = start_piece(op, push, i);
-            p->part.pull = false;
-            p->part.inputs = (const void *const *)push->data;
-            p->part.input_count = push->data_count;
-            p->part.out = NULL;
-            route_submit(r, &p->part);
+            route_submit(r,
+                         engine_push(op, key, i, push->data, push->data_count));
         }
         if (pull != NULL) {
-            p = start_piece(op, pull, i);
-            p->part.pull = true;
-            p->part.inputs = NULL;
-            p->part.input_count = 0;
-            p->part.out = pull->data[0];
-            route_submit(r, &p->part);
+            route_submit(r,
+                         engine_pull(op, key, i, pull->data, pull->data_count));
         }
     }
 }
 
 /* These two apart: what is called for each key has no large locals. */
-static void unknown_key(const struct engine *e, struct kvw_op *op,
+void engine_unknown_key(const struct engine *e, struct kvw_op *op,
                         const struct key_spec *spec)
 {
     char name[KEYS_TEXT_MAX];
@@ -207,7 +227,7 @@ static void unknown_key(const struct engine *e, struct kvw_op *op,
             keys_text(spec, name), e->job.rank);
 }
 
-static void stands_twice(const struct engine *e, struct kvw_op *op,
+void engine_stands_twice(const struct engine *e, struct kvw_op *op,
                          const struct key_spec *spec)
 {
     char name[KEYS_TEXT_MAX];
@@ -224,7 +244,7 @@ static bool look_up(struct engine *e, struct kvw_op *op, struct op_item *item,
     enum kv_status status;
 
     if (key == NULL) {
-        unknown_key(e, op, &item->spec);
+        engine_unknown_key(e, op, &item->spec);
         return false;
     }
     status =
@@ -240,7 +260,7 @@ static bool look_up(struct engine *e, struct kvw_op *op, struct op_item *item,
 static bool named_twice(struct engine *e, struct kvw_op *op, struct key *key)
 {
     if (key->named_by == op->number) {
-        stands_twice(e, op, &key->spec);
+        engine_stands_twice(e, op, &key->spec);
         return true;
     }
     key->named_by = op->number;
@@ -275,13 +295,8 @@ void engine_transfer(struct engine *e, struct kvw_op *op)
     size_t pieces = 0;
 
     op->left = 1; /* So that it cannot end in the middle of this. */
-    if (!prepare(e, op, &pieces)) {
-        one_less(e, op);
-        return;
-    }
-    if (!reserve(op, pieces)) {
-        op_fail(op, KV_ENOMEM, "out of memory for %zu slices", pieces);
-        one_less(e, op);
+    if (!prepare(e, op, &pieces) || !engine_reserve(op, pieces)) {
+        engine_one_less(e, op);
         return;
     }
     for (size_t i = 0; i < op->item_count; i++) {
@@ -290,5 +305,5 @@ void engine_transfer(struct engine *e, struct kvw_op *op)
             engine_pump(e); /* The network need not wait for the rest. */
         }
     }
-    one_less(e, op);
+    engine_one_less(e, op);
 }

@@ -27,6 +27,7 @@ struct key_spec {
     int64_t number;
     enum kv_dtype dtype;
     uint32_t dims;
+    enum kv_storage storage; /* Of a registered key; a call may differ. */
     uint64_t shape[KV_DIMS_MAX];
 };
 

@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/mem.h"
 #include "common/codec/codec.h"
-#include "worker/arguments.h"
 #include "worker/failure.h"
+#include "worker/moves.h"
 #include "worker/store.h"
 
 /* --- Operations ----------------------------------------------------------- */
@@ -14,18 +15,25 @@
 /* An op with its items; dropped again when they are refused. */
 static int take_items(struct kvw *kv, enum op_kind kind,
                       const struct kvw_item *pushes,
-                      const struct kvw_item *pulls, size_t count, bool copy,
-                      struct kvw_op **out)
+                      const struct kvw_item *pulls, size_t count,
+                      uint32_t flags, struct kvw_op **out)
 {
     char text[ARGUMENTS_TEXT_MAX];
+    bool moves = kind == OP_TRANSFER &&
+                 (moves_needed(pushes, count) || moves_needed(pulls, count));
     enum kv_status status;
-    int result = store_take(kv, kind, out);
+    int result = store_take(kv, moves ? OP_MOVES : kind, out);
 
     if (result != KVW_OK) {
         return result;
     }
-    status = arguments_items(*out, pushes, pulls, count, text);
-    if (status == KV_OK && copy && pushes != NULL) {
+    if (moves) {
+        status = moves_take(&kv->pool, *out, pushes, pulls, count, flags, text);
+    } else {
+        status = arguments_items(*out, pushes, pulls, count, text);
+    }
+    if (status == KV_OK && !moves && (flags & KVW_COPY) != 0 &&
+        pushes != NULL) {
         status = arguments_copy(&kv->pool, *out, text);
     }
     if (status != KV_OK) {
@@ -49,12 +57,12 @@ static int transfer(struct kvw *kv, const struct kvw_item *pushes,
     if (call == NULL) {
         call = &plain;
     }
-    if ((call->flags & ~KVW_COPY) != 0) {
+    if ((call->flags & ~(KVW_COPY | KVW_IGNORE_SPARSE)) != 0) {
         return failure(kv->number, KV_EINVAL, "unknown flags 0x%x",
                        call->flags);
     }
-    result = take_items(kv, OP_TRANSFER, pushes, pulls, count,
-                        (call->flags & KVW_COPY) != 0, &op);
+    result =
+        take_items(kv, OP_TRANSFER, pushes, pulls, count, call->flags, &op);
     if (result != KVW_OK) {
         return result;
     }
@@ -73,16 +81,44 @@ static int missing_items(const struct kvw *kv)
     return failure(kv->number, KV_EINVAL, "items are needed");
 }
 
-int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count)
+static int init(struct kvw *kv, const struct kvw_item *items, size_t count)
 {
     struct kvw_op *op;
+    int result = take_items(kv, OP_INIT, items, NULL, count, 0, &op);
+
+    return result == KVW_OK ? store_run(kv, op) : result;
+}
+
+/* Of row_sparse tensors that lack rows, whole ones are made first. */
+static int init_rows(struct kvw *kv, const struct kvw_item *items, size_t count)
+{
+    char text[ARGUMENTS_TEXT_MAX];
+    enum kv_status status = moves_check(items, count, text);
+    struct kvw_item *whole;
+    int result;
+
+    if (status != KV_OK) {
+        return failure(kv->number, status, "%s", text);
+    }
+    whole = moves_spread(items, count);
+    if (whole == NULL) {
+        return failure(kv->number, KV_ENOMEM, "out of memory for %zu values",
+                       count);
+    }
+    result = init(kv, whole, count);
+    mem_free(whole);
+    return result;
+}
+
+int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count)
+{
     int result = store_enter(kv, true);
 
     if (result != KVW_OK) {
         return result;
     }
-    result = take_items(kv, OP_INIT, items, NULL, count, false, &op);
-    return result == KVW_OK ? store_run(kv, op) : result;
+    return moves_needed(items, count) ? init_rows(kv, items, count)
+                                      : init(kv, items, count);
 }
 
 int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,

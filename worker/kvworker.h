@@ -200,17 +200,42 @@ enum kvw_dtype {
 
 #define KVW_DIMS_MAX 8
 
-/* Dense, contiguous, in host memory, aligned to its element. */
+/* A row_sparse value is a table of rows, of which a push or a pull moves some;
+ * servers keep it whole. */
+enum kvw_storage { KVW_DENSE = 0, KVW_ROW_SPARSE = 1 };
+
+/* Contiguous, in host memory, aligned to its element.
+ *
+ * Dense: data has all elements. Row_sparse: shape is that of the whole table,
+ * shape[0] rows of shape[1] * shape[2] * ... elements; data has row_count rows,
+ * of which number i is row rows[i] of the table. In what is pushed, rows may
+ * come in any order and more than once: they are summed. Without `rows`,
+ * row_count is shape[0], and data has all rows in order, or 0. */
 struct kvw_tensor {
     void *data;
     enum kvw_dtype dtype;
     uint32_t dims;                /* 1 to KVW_DIMS_MAX */
     uint64_t shape[KVW_DIMS_MAX]; /* Elements; the product is at least 1. */
+    enum kvw_storage storage;
+    int64_t *rows;      /* Kept, as the data is. */
+    uint64_t row_count; /* Below 2^32. */
 };
 
 static inline struct kvw_tensor kvw_f32(float *data, uint64_t count)
 {
-    struct kvw_tensor t = {data, KVW_F32, 1, {count}};
+    struct kvw_tensor t = {data, KVW_F32, 1, {count}, KVW_DENSE, NULL, 0};
+    return t;
+}
+
+/* `row_count` rows of a table of `table_rows` rows of `length` f32 each. */
+static inline struct kvw_tensor kvw_f32_rows(float *data, int64_t *rows,
+                                             uint64_t row_count,
+                                             uint64_t table_rows,
+                                             uint64_t length)
+{
+    struct kvw_tensor t = {
+        data,           KVW_F32, 2,        {table_rows, length},
+        KVW_ROW_SPARSE, rows,    row_count};
     return t;
 }
 
@@ -232,7 +257,8 @@ struct kvw_op;
  * call anything that waits (KVW_EBUSY). */
 typedef void (*kvw_done_fn)(void *arg, int status, const char *error);
 
-#define KVW_COPY 1u /* Copy what is pushed: it is free at return. */
+#define KVW_COPY 1u          /* Copy what is pushed: it is free at return. */
+#define KVW_IGNORE_SPARSE 2u /* Leave out row_sparse tensors to pull into. */
 
 /* How to run an operation; NULL stands for all zero. */
 struct kvw_call {
@@ -284,6 +310,33 @@ int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,
  * the tensors' data. */
 int kvw_pull(struct kvw *kv, const struct kvw_item *items, size_t count,
              const struct kvw_call *call, struct kvw_op **op);
+
+/* Row numbers: any integer dtype, any order, any number of times. */
+struct kvw_row_ids {
+    const void *data; /* Borrowed; NULL is fine when count is 0. */
+    enum kvw_dtype dtype;
+    uint64_t count;
+};
+
+/* One key, and which of its rows go where. */
+struct kvw_row_pull {
+    struct kvw_key key;
+    struct kvw_tensor *outs; /* Borrowed; their data and rows are kept. */
+    uint32_t out_count;
+    const struct kvw_row_ids *ids;
+    uint32_t ids_count; /* 1: for all outs; else out_count. */
+};
+
+/* Fetch rows of row_sparse values. When it returns, each out's rows[] has the
+ * numbers that its ids name, ascending and each once, and row_count how many;
+ * when it is done, data has those rows. Before the call row_count says for how
+ * many there is room. Sees this worker's own earlier pushes, as kvw_pull().
+ * Errors at once: KVW_EINVAL a number that is no row of the table, no room in
+ * an out, ids that are no integers; when waiting: KVW_EMISMATCH the key is
+ * dense. */
+int kvw_row_sparse_pull(struct kvw *kv, const struct kvw_row_pull *pulls,
+                        size_t count, const struct kvw_call *call,
+                        struct kvw_op **op);
 
 /* kvw_push(items) then kvw_pull(outs) as one operation; `outs` NULL: into the
  * tensors of items. outs[i] belongs to items[i] and names the same key. */

@@ -290,6 +290,10 @@ static void begin(struct lane *lane, struct kvw_op *op)
     case OP_HYPER:
     case OP_UPDATER:
         return; /* In line. */
+    case OP_MOVES:
+        op_fail(op, KV_ENOTSUP,
+                "row_sparse tensors in a local store are not built yet");
+        break;
     case OP_INIT:
         init(l, op);
         break;

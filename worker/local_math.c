@@ -6,8 +6,7 @@
 #include "common/compute/sum.h"
 
 #define PIECE ((size_t)16384) /* Elements; of a copy, bytes. */
-#define BLOCK ((size_t)512)
-* /
+#define BLOCK ((size_t)512)   /* Elements of an update, in the L1 cache. */
 
 /* Below this many bytes read and written waking others takes longer. */
 #define TEAM_MIN_BYTES ((size_t)1 << 20)
@@ -15,8 +14,8 @@
 /* A result of this size is in no cache when it is read next. */
 #define STREAM_MIN_BYTES ((size_t)16 << 20)
 
-    static void for_pieces(struct team *team, size_t moved_bytes, team_fn fn,
-                           const void *task, size_t count)
+static void for_pieces(struct team *team, size_t moved_bytes, team_fn fn,
+                       const void *task, size_t count)
 {
     size_t pieces = (count + PIECE - 1) / PIECE;
 

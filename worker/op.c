@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "worker/moves.h"
 
 /* Copied tensors that are kept for the next call that wants a copy. */
 #define COPIES_IDLE_MAX ((size_t)256 << 20)
@@ -145,6 +146,8 @@ static void reset(struct kvw_op *op, enum op_kind kind)
     op->pushes = NULL;
     op->pulls = NULL;
     op->item_count = 0;
+    op->moves = NULL;
+    op->move_count = 0;
     op->left = 0;
     op->status = KV_OK;
     op->text[0] = '\0';
@@ -286,13 +289,12 @@ void op_forget(struct op_pool *p, struct kvw_op *op)
 
 /* --- Waiting for many ----------------------------------------------------- */
 
-static bool item_names(const struct op_item *item, const struct key_spec *spec)
+static bool names(const struct key_spec *a, const struct key_spec *b)
 {
-    if (spec->name == NULL || item->spec.name == NULL) {
-        return spec->name == item->spec.name &&
-               spec->number == item->spec.number;
+    if (a->name == NULL || b->name == NULL) {
+        return a->name == b->name && a->number == b->number;
     }
-    return strcmp(spec->name, item->spec.name) == 0;
+    return strcmp(a->name, b->name) == 0;
 }
 
 struct op_choice {
@@ -301,18 +303,33 @@ struct op_choice {
     uint64_t end;                /* Only those before it. */
 };
 
+bool op_pushes(const struct kvw_op *op)
+{
+    bool pushes = op->kind == OP_TRANSFER && op->pushes != NULL;
+
+    for (size_t i = 0; op->kind == OP_MOVES && i < op->move_count; i++) {
+        pushes = pushes || !op->moves[i].pull;
+    }
+    return pushes;
+}
+
 static bool chosen(const struct kvw_op *op, const struct op_choice *choice)
 {
     const struct op_item *items = op->pushes != NULL ? op->pushes : op->pulls;
 
-    if (choice->transfers && op->kind != OP_TRANSFER) {
+    if (choice->transfers && op->kind != OP_TRANSFER && op->kind != OP_MOVES) {
         return false;
     }
     if (choice->spec == NULL) {
         return true;
     }
     for (size_t i = 0; i < op->item_count; i++) {
-        if (item_names(&items[i], choice->spec)) {
+        if (names(&items[i].spec, choice->spec)) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < op->move_count; i++) {
+        if (names(&op->moves[i].spec, choice->spec)) {
             return true;
         }
     }

@@ -41,6 +41,7 @@ enum op_kind {
     OP_OPEN,
     OP_INIT,
     OP_TRANSFER, /* push, pull, pushpull */
+    OP_MOVES,    /* The same with row_sparse tensors; moves.h. */
     OP_BARRIER,
     OP_OPTIMIZER,
     OP_HYPER,
@@ -62,6 +63,7 @@ struct op_item {
 
 struct op_pool;
 struct piece; /* engine_transfer.c */
+struct move;  /* moves.h */
 
 struct kvw_op {
     struct mail mail;          /* On its way to the lane. */
@@ -78,6 +80,8 @@ struct kvw_op {
     void *arg;
     struct op_item *pushes, *pulls; /* NULL, or item_count each. */
     size_t item_count;
+    struct move *moves; /* In the copy room. */
+    size_t move_count;
     struct kv_optim_spec optimizer;
     char param[KV_NAME_MAX + 1];
     double value;
@@ -163,6 +167,9 @@ KV_MUST_CHECK enum kv_status op_wait_all(struct op_pool *p,
 /* The same for pushes and pulls, whatever becomes of them: 0, or the number of
  * one that still runs. */
 uint64_t op_wait_transfers(struct op_pool *p, int64_t timeout_ms);
+
+/* Does it push anything? */
+bool op_pushes(const struct kvw_op *op);
 
 /* --- The lane ------------------------------------------------------------- */
 
