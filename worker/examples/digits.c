@@ -425,7 +425,7 @@ static void finish(struct run *r, double seconds)
 static const char usage[] =
     "usage: kvlaunch -n WORKERS -s SERVERS -- digits [options]\n"
     "  --data FILE       worker/examples/digits.csv by default\n"
-    "  --kind KIND       dist_sync (default) or dist_async\n"
+    "  --kind KIND       dist_sync (default), dist_async, local (no servers)\n"
     "  --optimizer NAME  sgd (default) or adam\n"
     "  --lr RATE         0.1; a tenth of it in the last third\n"
     "  --epochs N        30\n"

@@ -1,0 +1,125 @@
+/* Kinds compared: what ends with the same bits, and what only one kind has. */
+#include "tests/integration/worker_fixture.h"
+
+#include <pthread.h>
+
+enum { COUNT = 5000, STEPS = 3 };
+
+static void number(float *to, size_t count, unsigned salt)
+{
+    for (size_t i = 0; i < count; i++) {
+        to[i] = (float)((i * 2654435761u + salt) % 20011) / 20011 - 0.5f;
+    }
+}
+
+/* Two devices a step, then the weights into `out`. */
+static void train(struct kvw *kv, const char *optimizer, const char *params,
+                  float *out)
+{
+    struct kvw_tensor t[] = {kvw_f32(g[0], COUNT), kvw_f32(g[1], COUNT)};
+    struct kvw_tensor value = kvw_f32(out, COUNT);
+    struct kvw_item grads = {kvw_str("w"), t, 2};
+    struct kvw_item weights = {kvw_str("w"), &value, 1};
+
+    number(out, COUNT, 1);
+    expect_ok(kv, kvw_broadcast(kv, &weights, NULL, 1));
+    expect_ok(kv, kvw_set_optimizer(kv, optimizer, params));
+    for (unsigned step = 0; step < STEPS; step++) {
+        number(g[0], COUNT, 2 + step);
+        number(g[1], COUNT, 20 + step);
+        expect_ok(kv, kvw_pushpull(kv, &grads, &weights, 1, NULL, NULL));
+        expect_ok(kv, kvw_wait_all(kv, KVW_FOREVER));
+    }
+}
+
+static int set_up_device(void **state)
+{
+    (void)state;
+    return set_up_with(1, 1, "Dist_Device_Sync");
+}
+
+static void expect_same_bits(const char *optimizer, const char *params)
+{
+    struct kvw *local;
+
+    assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
+    train(local, optimizer, params, w[0]);
+    train(c.kv[0], optimizer, params, w[1]);
+    assert_memory_equal(w[0], w[1], COUNT * sizeof(float));
+    kvw_close(local);
+}
+
+static void test_adam_ends_with_the_same_bits_here_and_there(void **state)
+{
+    (void)state;
+    assert_string_equal(kvw_type(c.kv[0]), "dist_device_sync");
+    expect_same_bits("adam", "lr=0.1,wd=0.01");
+}
+
+static void test_sgd_ends_with_the_same_bits_here_and_there(void **state)
+{
+    (void)state;
+    expect_same_bits("sgd", "lr=0.1,momentum=0.9,clip_gradient=0.4");
+}
+
+static void test_accumulate_works_on_servers(void **state)
+{
+    (void)state;
+    expect_same_bits("accumulate", "");
+}
+
+static void test_servers_refuse_an_updater_and_say_so(void **state)
+{
+    (void)state;
+    expect_error(c.kv[0], kvw_set_updater(c.kv[0], NULL, NULL), KVW_ENOTSUP,
+                 "updater", "local", "kvw_set_optimizer", NULL);
+    expect_error(c.kv[0], kvw_num_dead_node(c.kv[0], 4, 60), KVW_ENOTSUP,
+                 "dead", NULL);
+    assert_int_equal(kvw_is_capable(c.kv[0], "optimizer"), 1);
+}
+
+static void test_servers_refuse_a_dtype_by_name(void **state)
+{
+    int32_t data = 1;
+    struct kvw_tensor t = {&data, KVW_I32, 1, {1}};
+    struct kvw_item i = item(kvw_str("n"), &t);
+
+    (void)state;
+    expect_error(c.kv[0], kvw_init(c.kv[0], &i, 1), KVW_ENOTSUP, "key 'n'",
+                 "i32", "f32", NULL);
+}
+
+static void *come_to_the_barrier(void *status)
+{
+    *(int *)status = kvw_barrier(c.kv[1], 20000);
+    return NULL;
+}
+
+/* Rank 1 is let through by rank 0, which closes. */
+static void test_a_barrier_before_exit_is_one_that_others_wait_for(void **state)
+{
+    int status = KVW_ETIMEOUT;
+    pthread_t other;
+
+    (void)state;
+    expect_ok(c.kv[0], kvw_set_barrier_before_exit(c.kv[0], 1));
+    assert_int_equal(pthread_create(&other, NULL, come_to_the_barrier, &status),
+                     0);
+    cluster_close(&c, 0);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    expect_ok(c.kv[1], status);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_adam_ends_with_the_same_bits_here_and_there, set_up_device),
+        TEST(test_sgd_ends_with_the_same_bits_here_and_there, set_up_device),
+        TEST(test_accumulate_works_on_servers, set_up_device),
+        TEST(test_servers_refuse_an_updater_and_say_so, set_up_device),
+        TEST(test_servers_refuse_a_dtype_by_name, set_up_device),
+        TEST(test_a_barrier_before_exit_is_one_that_others_wait_for, set_up),
+    };
+
+    return cmocka_run_group_tests_name("kinds", tests, NULL, NULL);
+}
