@@ -8,7 +8,7 @@
  * Operations on one key are done in the order in which they came. An operation
  * of higher priority goes before those of lower priority that share no key with
  * it, even if they have begun. What sets the rule passes nobody, and nobody
- * passes it.
+ * passes it: else those who push without end could keep it waiting.
  *
  * Thread:  local_engine_open() is for any.
  * Memory:  borrows options and pool until lane_close() has returned.

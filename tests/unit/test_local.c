@@ -203,6 +203,37 @@ static void test_higher_priority_goes_first_but_never_past_its_key(void **state)
     sem_destroy(&gate);
 }
 
+/* More than is done before the next look at the mail. */
+static void test_large_values_in_line_are_all_done(void **state)
+{
+    enum { LARGE = 1 << 19 };
+    static const char *const names[] = {"x", "y", "z"};
+    float *large = calloc(LARGE, sizeof *large);
+    struct kvw_tensor t = kvw_f32(large, LARGE);
+
+    (void)state;
+    assert_int_equal(sem_init(&gate, 0, 0), 0);
+    order[0] = '\0';
+    init(kvw_str("gate"), 0);
+    expect_ok(kvw_set_updater(kv, note, NULL));
+    for (size_t i = 0; i < 3; i++) {
+        struct kvw_item item = {kvw_str(names[i]), &t, 1};
+
+        expect_ok(kvw_init(kv, &item, 1));
+    }
+    push_later("gate", 0);
+    for (size_t i = 0; i < 3; i++) {
+        struct kvw_item item = {kvw_str(names[i]), &t, 1};
+
+        expect_ok(kvw_push(kv, &item, 1, NULL, NULL));
+    }
+    assert_int_equal(sem_post(&gate), 0);
+    expect_ok(kvw_wait_all(kv, 20000));
+    assert_string_equal(order, "xyz");
+    sem_destroy(&gate);
+    free(large);
+}
+
 static void on_done(void *arg, int status, const char *error)
 {
     KV_CHECK(status == KVW_OK && error[0] == '\0');
@@ -259,6 +290,7 @@ int main(void)
         TEST(test_a_pushed_tensor_may_change_afterwards),
         TEST(test_a_pulled_tensor_may_change_afterwards),
         TEST(test_higher_priority_goes_first_but_never_past_its_key),
+        TEST(test_large_values_in_line_are_all_done),
         TEST(test_a_callback_may_go_on_but_not_wait),
         TEST(test_figures_count_keys),
     };
