@@ -24,15 +24,32 @@ static char *trim(char *text)
     return text;
 }
 
+/* A line without its newline, cut at the buffer's end; false after the last. */
+static bool read_line(FILE *f, char line[SETTINGS_LINE_MAX], size_t *size)
+{
+    int c = getc(f);
+
+    if (c == EOF) {
+        return false;
+    }
+    *size = 0;
+    while (c != EOF && c != '\n' && *size < SETTINGS_LINE_MAX - 1) {
+        line[(*size)++] = (char)c;
+        c = getc(f);
+    }
+    line[*size] = '\0';
+    return true;
+}
+
 static enum kv_status set_line(const struct setting *table, void *target,
-                               const char *source, char *line,
+                               const char *source, char *line, size_t size,
                                struct settings_error *error)
 {
     char *name, *equals;
 
-    if (strlen(line) == SETTINGS_LINE_MAX - 1) {
-        snprintf(error->text, sizeof error->text, "%s: the line is too long",
-                 source);
+    if (size == SETTINGS_LINE_MAX - 1 || strlen(line) != size) {
+        snprintf(error->text, sizeof error->text, "%s: the line %s", source,
+                 strlen(line) == size ? "is too long" : "has a byte 0 in it");
         return KV_EINVAL;
     }
     name = trim(line);
@@ -53,18 +70,19 @@ static enum kv_status set_line(const struct setting *table, void *target,
 enum kv_status settings_file(const struct setting *table, void *target,
                              const char *path, struct settings_error *error)
 {
-    char line[SETTINGS_LINE_MAX], source[300];
+    char line[SETTINGS_LINE_MAX] = "", source[300];
     enum kv_status status = KV_OK;
     FILE *f = fopen(path, "re");
+    size_t size;
 
     if (f == NULL) {
         snprintf(error->text, sizeof error->text, "cannot read %s: %s", path,
                  strerror(errno));
         return KV_EINVAL;
     }
-    for (unsigned n = 1; status == KV_OK && fgets(line, sizeof line, f); n++) {
+    for (unsigned n = 1; status == KV_OK && read_line(f, line, &size); n++) {
         snprintf(source, sizeof source, "%s:%u", path, n);
-        status = set_line(table, target, source, line, error);
+        status = set_line(table, target, source, line, size, error);
     }
     if (status == KV_OK && ferror(f)) {
         snprintf(error->text, sizeof error->text, "cannot read %s: %s", path,

@@ -7,7 +7,8 @@
 
 /* --- Steps --------------------------------------------------------------- */
 
-static enum kv_status from_file(struct fixture *f, const char *text)
+static enum kv_status from_bytes(struct fixture *f, const char *text,
+                                 size_t size)
 {
     char path[] = "/tmp/test_settings_XXXXXX";
     int fd = mkstemp(path);
@@ -15,7 +16,7 @@ static enum kv_status from_file(struct fixture *f, const char *text)
     char *where;
 
     assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    assert_int_equal(write(fd, text, size), (ssize_t)size);
     close(fd);
     status = settings_file(table, &f->config, path, &f->error);
     unlink(path);
@@ -24,6 +25,11 @@ static enum kv_status from_file(struct fixture *f, const char *text)
         memmove(where, where + strlen(path), strlen(where + strlen(path)) + 1);
     }
     return status;
+}
+
+static enum kv_status from_file(struct fixture *f, const char *text)
+{
+    return from_bytes(f, text, strlen(text));
 }
 
 static enum kv_status flags(struct fixture *f, int *used, char **argv)
@@ -68,6 +74,15 @@ static void test_a_bad_line_is_named_by_number(void **state)
     text[sizeof text - 1] = '\0';
     assert_int_equal(from_file(f, text), KV_EINVAL);
     assert_string_equal(f->error.text, ":1: the line is too long");
+}
+
+static void test_no_byte_of_a_file_is_passed_over(void **state)
+{
+    static const char text[] = "quiet = yes\nquiet = yes\0and more\n";
+    struct fixture *f = *state;
+
+    assert_int_equal(from_bytes(f, text, sizeof text - 1), KV_EINVAL);
+    assert_string_equal(f->error.text, ":2: the line has a byte 0 in it");
 }
 
 static void test_a_file_that_cannot_be_read_is_an_error(void **state)
@@ -197,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_file_has_comments_blanks_and_either_dash),
         TEST(test_a_bad_line_is_named_by_number),
+        TEST(test_no_byte_of_a_file_is_passed_over),
         TEST(test_a_file_that_cannot_be_read_is_an_error),
         TEST(test_the_environment_is_read_by_prefix),
         TEST(test_flags_come_in_both_spellings),
