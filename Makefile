@@ -3,6 +3,7 @@
 # make demo       train a model on this machine, then again while servers are killed
 # make asan tsan  the tests under sanitizers           make check   format, layers, sizes, tidy
 # make bench      speed against a raw yardstick        make mutants bugs that kvsim must find
+# make fuzz       parsers, FUZZ_SECONDS=60 each (FUZZ=frame for one)
 # make clean      remove build/
 # make install    PREFIX=/usr/local LIBDIR=$(PREFIX)/lib DESTDIR=
 #
@@ -19,6 +20,8 @@ TEST    ?= %
 E2E     ?= 1
 # Seconds for one test program; BENCH and SIM_ARGS are for kvbench and kvsim.
 TIMEOUT ?= 900
+FUZZ         ?= %
+FUZZ_SECONDS ?= 60
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -29,8 +32,9 @@ all: # The default.
 
 DEPS   := libuv libprotobuf-c libcrypto libisal
 GOALS  := $(or $(MAKECMDGOALS),all)
-TESTED := $(filter test demo asan tsan mutants check bench $(BUILD)/tests/%,$(GOALS))
-TOOLS  := $(firstword $(CC)) protoc protoc-gen-c $(if $(TESTED),python3) $(if $(filter check,$(GOALS)),clang clang-format clang-tidy)
+TESTED := $(filter test demo asan tsan mutants check bench fuzz $(BUILD)/tests/%,$(GOALS))
+TOOLS  := $(firstword $(CC)) protoc protoc-gen-c $(if $(TESTED),python3) $(if $(filter check fuzz,$(GOALS)),clang) \
+          $(if $(filter check,$(GOALS)),clang-format clang-tidy)
 have    = $(shell pkg-config --exists $(DEPS) $(if $(TESTED),cmocka) 2>/dev/null && for t in $(TOOLS); do command -v $$t; done | \
           awk 'END { if (NR == $(words $(TOOLS))) print "yes" }')
 
@@ -81,7 +85,7 @@ E2E_RUNS := $(filter-out tests/e2e/lib%,$(wildcard tests/e2e/*.sh))
 SIM      := $(if $(wildcard tests/sim/*.c),$(BUILD)/kvsim)
 BENCHED  := $(if $(wildcard tests/bench/*.c),$(BUILD)/kvbench)
 # A test needs the sides whose headers it, or its fixture, includes; without them it is not built.
-MINE     := $(wildcard tests/unit/test_*.c tests/integration/test_*.c)
+MINE     := $(wildcard tests/unit/test_*.c tests/integration/test_*.c tests/fuzz/fuzz_*.c)
 SKIPPED  := $(filter-out $(SIDES),server worker)
 includers = $(if $(1),$(shell grep -lE '^.include "($(subst $() ,|,$(strip $(1))))' $(wildcard tests/*/*.[ch])))
 DIRECT   := $(call includers,$(SKIPPED:%=%/))
@@ -148,9 +152,11 @@ $(BUILD)/gen/kv.pb-c.o: $(BUILD)/gen/kv.pb-c.c $(BUILD)/flags # Not our code: no
 # --- Tests: one program a file, with the fakes whose headers it includes ---------------
 
 fakes = $(call OBJ,$(wildcard $(shell sed -n 's|^.include "\(tests/fakes/.*\)\.h"|\1.c|p' $(1))))
+# Who calls a fuzz target: replay.c, or in `make fuzz`, where FUZZER is set, libFuzzer.
+driver = $(if $(filter tests/fuzz/%,$(1)),$(if $(FUZZER),,$(BUILD)/tests/fuzz/replay.c.o))
 .SECONDEXPANSION:
-$(ALL_BINS): $(BUILD)/%: $(BUILD)/%.c.o $$(call fakes,$$*.c) $(LIBS)
-	$(say) LINK; $(CC) -pie $(KV_LD) -o $@ $^ $(KV_LIBS) -lcmocka
+$(ALL_BINS): $(BUILD)/%: $(BUILD)/%.c.o $$(call fakes,$$*.c) $$(call driver,$$*) $(LIBS)
+	$(say) LINK; $(CC) -pie $(KV_LD) $(FUZZER) -o $@ $^ $(KV_LIBS) -lcmocka
 
 PROGRAMS := $(TESTS) $(if $(both),$(SIM))
 SCRIPTS  := $(if $(both),$(if $(filter 1,$(E2E)),$(E2E_RUNS)))
@@ -173,6 +179,15 @@ asan tsan: # The path of the build is the variant's name.
 # Planted one after the other; MUTANTS names some.
 mutants: $(BUILD)/kvsim
 	tests/sim/mutations --build $(BUILD) $(MUTANTS)
+
+# With clang, which has libFuzzer, and coverage in all of the code.
+FUZZERS := $(filter $(BUILD)/tests/fuzz/fuzz_$(FUZZ),$(TESTS))
+fuzz:
+	@[ -e "$$(clang -print-file-name=libclang_rt.fuzzer-$$(uname -m).a)" ] || scripts/install-deps
+	@$(MAKE) --no-print-directory fuzzers BUILD=build/fuzz CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer' \
+	    SAN='-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all' FUZZER=-fsanitize=fuzzer
+	tests/fuzz/run --seconds $(FUZZ_SECONDS) $(patsubst $(BUILD)/%,build/fuzz/%,$(FUZZERS))
+fuzzers: $(FUZZERS)
 
 bench: all $(BENCHED)
 	$(BUILD)/kvbench $(BENCH)
@@ -225,5 +240,5 @@ help:
 say = @mkdir -p $(@D); say() { printf '%-5s %s\n' $$1 $(@:$(BUILD)/%=%); $(if $(V),set -x;) }; say
 
 .PRECIOUS: $(BUILD)/%.o
-.PHONY: all deps test asan tsan mutants check bench demo install clean help generated FORCE
+.PHONY: all deps test asan tsan mutants fuzz fuzzers check bench demo install clean help generated FORCE
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
