@@ -128,7 +128,8 @@ const char *kvw_error(const struct kvw *kv);
  *   threads     KV_THREADS       of a local store, that sum and update: 1 to 64
  *                                (the processors there are, at most 4)
  *   compression KV_COMPRESSION   as kvw_set_gradient_compression()
- *   log         KV_LOG           error, warn, info, debug (warn) on stderr
+ *   log         KV_LOG           error, warn, info, debug (warn) on stderr;
+ *                                also PS_VERBOSE: 1 is info, 2 is debug
  *
  * Errors: KVW_EINVAL bad kind or option, KVW_EDEVICE what the kind needs is
  * missing, KVW_ENOTSUP compression of a local store, KVW_EAUTH wrong key,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "common/base/legacy_env.h"
 #include "proto/dial.h"
 
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
@@ -52,33 +53,57 @@ static enum kv_status set_from(struct options *o, const char *variable,
     return settings_set(table, o, variable, name, value, error);
 }
 
+/* In a job of ps-lite the same program runs in every role. */
+static enum kv_status check_role(struct settings_error *error)
+{
+    const char *role = getenv("DMLC_ROLE");
+    const char *instead =
+        "worker, server and scheduler are the roles there are";
+
+    if (role == NULL || *role == '\0' || strcmp(role, "worker") == 0) {
+        return KV_OK;
+    }
+    if (strcmp(role, "server") == 0) {
+        instead = "run kvstored in its place";
+    } else if (strcmp(role, "scheduler") == 0) {
+        instead = "run nothing in its place, as server 0 (kvstored) does its "
+                  "work";
+    }
+    snprintf(error->text, sizeof error->text,
+             "DMLC_ROLE is '%.40s', but this program opens a store, as workers "
+             "do: %s",
+             role, instead);
+    return KV_EINVAL;
+}
+
 static enum kv_status read_dmlc_root(struct options *o,
                                      struct settings_error *error)
 {
-    const char *host = getenv("DMLC_PS_ROOT_URI");
-    const char *port = getenv("DMLC_PS_ROOT_PORT");
-    char address[KV_ADDRESS_MAX + 1];
+    char address[KV_ADDRESS_MAX + 100]; /* One that is too long is refused. */
 
-    if (host == NULL || port == NULL) {
+    if (!legacy_env_root(address, sizeof address)) {
         return KV_OK;
     }
-    snprintf(address, sizeof address, strchr(host, ':') ? "[%s]:%s" : "%s:%s",
-             host, port);
     return settings_set(table, o, "DMLC_PS_ROOT_URI", "root", address, error);
 }
 
 static enum kv_status read_dmlc(struct options *o, struct settings_error *error)
 {
-    enum kv_status status = read_dmlc_root(o, error);
+    static const char *const same[][2] = {{"DMLC_WORKER_ID", "rank"},
+                                          {"DMLC_RANK", "rank"},
+                                          {"DMLC_NUM_WORKER", "workers"}};
+    enum kv_status status = check_role(error);
+    const char *level = legacy_env_level();
 
     if (status == KV_OK) {
-        status = set_from(o, "DMLC_WORKER_ID", "rank", error);
+        status = read_dmlc_root(o, error);
     }
-    if (status == KV_OK) {
-        status = set_from(o, "DMLC_RANK", "rank", error);
+    for (size_t i = 0; status == KV_OK && i < sizeof same / sizeof same[0];
+         i++) {
+        status = set_from(o, same[i][0], same[i][1], error);
     }
-    if (status == KV_OK) {
-        status = set_from(o, "DMLC_NUM_WORKER", "workers", error);
+    if (status == KV_OK && level != NULL) {
+        status = settings_set(table, o, "PS_VERBOSE", "log", level, error);
     }
     return status;
 }

@@ -1,7 +1,7 @@
 /**
  * options - what kvw_open() was told, by its caller and by the environment.
  *
- *     defaults  <  DMLC_* (names of ps-lite)  <  KV_*  <  "name=value,..."
+ *     defaults  <  DMLC_*, PS_* (of ps-lite)  <  KV_*  <  "name=value,..."
  *
  * Thread:  any; reads the environment and the key file.
  * Memory:  borrows the text; struct options owns the rest, allocates nothing.

@@ -5,6 +5,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "common/base/legacy_env.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "worker/failure.h"
@@ -255,6 +256,7 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options)
         return failure(FAILURE_OPEN, status, "%s", text);
     }
     open_log(&o);
+    legacy_env_warn(LEGACY_WORKER);
     result = make(&made, found, type, &o);
     if (result != KVW_OK) {
         return result;

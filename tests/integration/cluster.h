@@ -273,7 +273,8 @@ static inline void cluster_no_environment(void)
         char name[64];
         size_t size = strcspn(*e, "=");
 
-        if ((strncmp(*e, "KV_", 3) == 0 || strncmp(*e, "DMLC_", 5) == 0) &&
+        if ((strncmp(*e, "KV_", 3) == 0 || strncmp(*e, "DMLC_", 5) == 0 ||
+             strncmp(*e, "PS_", 3) == 0) &&
             size < sizeof name) {
             memcpy(name, *e, size);
             name[size] = '\0';

@@ -20,7 +20,8 @@ static const char *const variables[] = {
     "KV_ROOT",        "KV_RANK",        "KV_WORKERS",       "KV_JOB",
     "KV_KEY_FILE",    "KV_INCARNATION", "KV_TIMEOUT",       "KV_COMPRESSION",
     "KV_LOG",         "KV_THREADS",     "DMLC_PS_ROOT_URI", "DMLC_PS_ROOT_PORT",
-    "DMLC_WORKER_ID", "DMLC_RANK",      "DMLC_NUM_WORKER"};
+    "DMLC_WORKER_ID", "DMLC_RANK",      "DMLC_NUM_WORKER",  "DMLC_ROLE",
+    "PS_VERBOSE"};
 
 static int set_up(void **state)
 {
@@ -114,6 +115,54 @@ static void test_an_ipv6_host_gets_its_brackets(void **state)
     assert_string_equal(o.root, "[fe80::1]:9000");
 }
 
+static void test_a_root_of_dmlc_that_is_too_long_is_refused(void **state)
+{
+    char host[KV_ADDRESS_MAX + 1];
+
+    (void)state;
+    memset(host, 'h', sizeof host - 1);
+    host[sizeof host - 1] = '\0';
+    setenv("DMLC_PS_ROOT_URI", host, 1);
+    setenv("DMLC_PS_ROOT_PORT", "9000", 1);
+    expect(NULL, KV_EINVAL);
+    expect_word("DMLC_PS_ROOT_URI");
+}
+
+static void test_only_a_worker_opens_a_store(void **state)
+{
+    (void)state;
+    setenv("DMLC_ROLE", "worker", 1);
+    expect(NULL, KV_OK);
+    setenv("DMLC_ROLE", "", 1);
+    expect(NULL, KV_OK);
+    setenv("DMLC_ROLE", "server", 1);
+    expect(NULL, KV_EINVAL);
+    expect_word("run kvstored in its place");
+    setenv("DMLC_ROLE", "scheduler", 1);
+    expect(NULL, KV_EINVAL);
+    expect_word("server 0");
+    setenv("DMLC_ROLE", "boss", 1);
+    expect(NULL, KV_EINVAL);
+    expect_word("'boss'");
+}
+
+static void test_ps_verbose_is_a_level_of_the_log(void **state)
+{
+    (void)state;
+    setenv("PS_VERBOSE", "0", 1);
+    expect(NULL, KV_OK);
+    assert_int_equal(o.log_level, LOG_WARN);
+    setenv("PS_VERBOSE", "1", 1);
+    expect(NULL, KV_OK);
+    assert_int_equal(o.log_level, LOG_INFO);
+    setenv("PS_VERBOSE", "2", 1);
+    expect(NULL, KV_OK);
+    assert_int_equal(o.log_level, LOG_DEBUG);
+    setenv("KV_LOG", "error", 1);
+    expect(NULL, KV_OK);
+    assert_int_equal(o.log_level, LOG_ERROR);
+}
+
 static void test_all_options_have_a_name_in_the_text(void **state)
 {
     (void)state;
@@ -198,6 +247,9 @@ int main(void)
         TEST(test_a_later_life_has_a_larger_number),
         TEST(test_text_wins_over_environment_over_dmlc),
         TEST(test_an_ipv6_host_gets_its_brackets),
+        TEST(test_a_root_of_dmlc_that_is_too_long_is_refused),
+        TEST(test_only_a_worker_opens_a_store),
+        TEST(test_ps_verbose_is_a_level_of_the_log),
         TEST(test_all_options_have_a_name_in_the_text),
         TEST(test_wrong_options_are_named_with_their_value),
         TEST(test_a_wrong_variable_is_named),
