@@ -13,6 +13,7 @@
 #include <openssl/crypto.h>
 
 #include "proto/dial.h"
+#include "server/config_dmlc.h"
 #include "server/config_options.h"
 
 #define ENV_PREFIX "KV_"
@@ -228,10 +229,11 @@ enum kv_status config_load(struct config *c, int argc, char *const *argv,
 
     memset(c, 0, sizeof *c);
     settings_defaults(config_options, c);
+    status = config_dmlc_read(c, error);
     if (file == NULL) {
         file = getenv(ENV_PREFIX "CONFIG");
     }
-    if (file != NULL && file[0] != '\0') {
+    if (status == KV_OK && file != NULL && file[0] != '\0') {
         status = settings_file(config_options, c, file, error);
     }
     if (status == KV_OK) {
@@ -245,7 +247,10 @@ enum kv_status config_load(struct config *c, int argc, char *const *argv,
         return status;
     }
     complete(c);
-    status = check_addresses(c, error);
+    status = config_dmlc_complete(c, error);
+    if (status == KV_OK) {
+        status = check_addresses(c, error);
+    }
     if (status == KV_OK) {
         status = check_job(c, error);
     }

@@ -10,7 +10,7 @@ const struct setting config_options[] = {
     {"config", SETTING_STRING, FIELD(file), 0, CONFIG_PATH_MAX, .fallback = "",
      .meta = "FILE", .help = "read `key = value` lines first"},
     {"listen", SETTING_STRING, FIELD(listen), 1, KV_ADDRESS_MAX,
-     .fallback = "127.0.0.1:9091", .meta = "HOST:PORT",
+     .fallback = CONFIG_LISTEN_DEFAULT, .meta = "HOST:PORT",
      .help = "where to listen; port 0 picks one"},
     {"advertise", SETTING_STRING, FIELD(advertise), 0, KV_ADDRESS_MAX,
      .fallback = "", .meta = "HOST:PORT",

@@ -8,6 +8,8 @@
 
 #include "server/config.h"
 
+#define CONFIG_LISTEN_DEFAULT "127.0.0.1:9091"
+
 extern const struct setting config_options[];
 
 #endif

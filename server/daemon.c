@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/base/legacy_env.h"
 #include "common/base/mem.h"
 #include "server/process.h"
 
@@ -160,6 +161,7 @@ int daemon_run(struct config *config)
     d->listen_fd = -1;
     snprintf(who, sizeof who, "server %" PRIu64, config->index);
     log_open(who, (enum log_level)config->log_level);
+    legacy_env_warn(LEGACY_SERVER);
     process_prepare();
     if (config->has_key) {
         process_protect(config->key, sizeof config->key);

@@ -27,8 +27,9 @@ static int set_up(void **state)
     for (char **e = environ; *e != NULL;) { /* Those of whoever runs us. */
         char name[64];
 
-        if (strncmp(*e, "KV_", 3) == 0 && sscanf(*e, "%63[^=]", name) == 1 &&
-            unsetenv(name) == 0) {
+        if ((strncmp(*e, "KV_", 3) == 0 || strncmp(*e, "DMLC_", 5) == 0 ||
+             strncmp(*e, "PS_", 3) == 0) &&
+            sscanf(*e, "%63[^=]", name) == 1 && unsetenv(name) == 0) {
             continue;
         }
         e++;
@@ -161,6 +162,69 @@ static void test_what_is_printed_can_be_read_again(void **state)
     assert_int_equal(f->c.job[15], 0xff);
 }
 
+static void test_a_launcher_of_ps_lite_is_understood(void **state)
+{
+    struct fixture *f = *state;
+
+    setenv("DMLC_ROLE", "server", 1);
+    setenv("DMLC_PS_ROOT_URI", "10.0.0.1", 1);
+    setenv("DMLC_PS_ROOT_PORT", "9000", 1);
+    setenv("DMLC_NUM_WORKER", "4", 1);
+    setenv("DMLC_NUM_SERVER", "3", 1);
+    setenv("DMLC_NODE_HOST", "10.0.0.7", 1);
+    setenv("PS_VERBOSE", "2", 1);
+    accept_line(f, "");
+    assert_string_equal(f->c.listen, "10.0.0.1:9000");
+    assert_string_equal(f->c.root, "");
+    assert_int_equal(f->c.servers, 3);
+    assert_int_equal(f->c.workers, 4);
+    assert_int_equal(f->c.log_level, LOG_DEBUG);
+
+    setenv("DMLC_SERVER_ID", "2", 1);
+    accept_line(f, "");
+    assert_int_equal(f->c.index, 2);
+    assert_string_equal(f->c.root, "10.0.0.1:9000");
+    assert_string_equal(f->c.listen, "10.0.0.7:0");
+    setenv("DMLC_PORT", "77", 1);
+    accept_line(f, "");
+    assert_string_equal(f->c.listen, "10.0.0.7:77");
+}
+
+static void test_everything_wins_over_dmlc(void **state)
+{
+    struct fixture *f = *state;
+
+    setenv("DMLC_PS_ROOT_URI", "10.0.0.1", 1);
+    setenv("DMLC_PS_ROOT_PORT", "9000", 1);
+    setenv("DMLC_NUM_WORKER", "4", 1);
+    setenv("DMLC_NUM_SERVER", "3", 1);
+    accept_line(f, "--workers 5 --listen 127.0.0.1:9091");
+    assert_int_equal(f->c.workers, 5);
+    assert_string_equal(f->c.listen, "127.0.0.1:9091");
+    accept_line(f, "--index 1 --root b:2");
+    assert_string_equal(f->c.root, "b:2");
+    assert_string_equal(f->c.listen, "127.0.0.1:9091");
+    setenv("KV_SERVERS", "2", 1);
+    accept_line(f, "");
+    assert_int_equal(f->c.servers, 2);
+}
+
+static void test_only_a_server_is_started(void **state)
+{
+    struct fixture *f = *state;
+
+    setenv("DMLC_ROLE", "worker", 1);
+    refuse(f, "", "run the training program in its place");
+    accept_line(f, "--version");
+    setenv("DMLC_ROLE", "scheduler", 1);
+    refuse(f, "", "server 0 does its work");
+    setenv("DMLC_ROLE", "boss", 1);
+    refuse(f, "", "DMLC_ROLE is 'boss'");
+    setenv("DMLC_ROLE", "server", 1);
+    setenv("DMLC_NUM_WORKER", "some", 1);
+    refuse(f, "", "DMLC_NUM_WORKER: 'workers' is 'some'");
+}
+
 static void test_actions_are_flags_only(void **state)
 {
     struct fixture *f = *state;
@@ -256,6 +320,9 @@ int main(void)
         TEST(test_without_options_it_serves_one_worker_here),
         TEST(test_flags_override_environment_overrides_file),
         TEST(test_what_is_printed_can_be_read_again),
+        TEST(test_a_launcher_of_ps_lite_is_understood),
+        TEST(test_everything_wins_over_dmlc),
+        TEST(test_only_a_server_is_started),
         TEST(test_actions_are_flags_only),
         TEST(test_every_bad_value_gets_a_sentence),
         TEST(test_descriptors_must_be_of_the_right_kind),
