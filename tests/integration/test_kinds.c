@@ -81,7 +81,7 @@ static void test_servers_refuse_an_updater_and_say_so(void **state)
 static void test_servers_refuse_a_dtype_by_name(void **state)
 {
     int32_t data = 1;
-    struct kvw_tensor t = {&data, KVW_I32, 1, {1}};
+    struct kvw_tensor t = {&data, KVW_I32, 1, {1}, KVW_DENSE, NULL, 0};
     struct kvw_item i = item(kvw_str("n"), &t);
 
     (void)state;

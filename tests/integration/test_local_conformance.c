@@ -26,7 +26,8 @@ static struct kvw_item *list(const struct kvw_key *keys, size_t count,
     for (size_t k = 0; k < count; k++) {
         for (unsigned d = 0; d < devices; d++) {
             fill(data[k][d], EACH, value);
-            tensors[k][d] = (struct kvw_tensor){data[k][d], KVW_F32, 2, {4, 4}};
+            tensors[k][d] = (struct kvw_tensor){data[k][d], KVW_F32, 2, {4, 4},
+                                                KVW_DENSE,  NULL,    0};
         }
         items[k] = (struct kvw_item){keys[k], tensors[k], devices};
     }
@@ -259,8 +260,8 @@ static void make_outs(const struct kvw_key *keys, unsigned devices)
     for (size_t k = 0; k < KEYS; k++) {
         for (unsigned d = 0; d < devices; d++) {
             fill(out[k][d], EACH, -1);
-            out_tensors[k][d] =
-                (struct kvw_tensor){out[k][d], KVW_F32, 2, {4, 4}};
+            out_tensors[k][d] = (struct kvw_tensor){
+                out[k][d], KVW_F32, 2, {4, 4}, KVW_DENSE, NULL, 0};
         }
         outs[k] = (struct kvw_item){keys[k], out_tensors[k], devices};
     }

@@ -185,7 +185,7 @@ static void test_half_precision_is_summed_in_single(void **state)
         uint16_t half[6];
         const float values[] = {1.5f, -2, 0.25f, 4, 8, -16};
         float sum[6];
-        struct kvw_tensor t = {half, dtypes[d], 2, {2, 3}};
+        struct kvw_tensor t = {half, dtypes[d], 2, {2, 3}, KVW_DENSE, NULL, 0};
         struct kvw_item i = item(kvw_int(d), &t);
 
         kv_from_f32((enum kv_dtype)dtypes[d], values, half, 6);

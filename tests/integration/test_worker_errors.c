@@ -144,7 +144,7 @@ static void test_a_key_stands_once_in_a_call(void **state)
 static void test_another_shape_or_dtype_is_named_with_both(void **state)
 {
     uint16_t half[4] = {0};
-    struct kvw_tensor t = {half, KVW_F16, 1, {4}};
+    struct kvw_tensor t = {half, KVW_F16, 1, {4}, KVW_DENSE, NULL, 0};
     struct kvw_item i = {kvw_str("w"), &t, 1};
     struct kvw_op *op;
 

@@ -88,7 +88,7 @@ static void test_an_init_that_fails_registers_none_of_its_keys(void **state)
 static void test_another_shape_is_named_with_both_and_changes_nothing(void **s)
 {
     float data[6] = {0};
-    struct kvw_tensor t = {data, KVW_F32, 2, {2, 3}};
+    struct kvw_tensor t = {data, KVW_F32, 2, {2, 3}, KVW_DENSE, NULL, 0};
     struct kvw_item items[] = {{kvw_str("v"), &t, 1}, {kvw_str("w"), &t, 1}};
 
     (void)s;

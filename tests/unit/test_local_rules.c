@@ -36,8 +36,9 @@ static void test_tensors_are_added_from_left_to_right(void **state)
 static void expect_sum(enum kvw_dtype dtype, void *a, void *b, void *out,
                        const void *right, size_t size)
 {
-    struct kvw_tensor t[] = {{a, dtype, 1, {2}}, {b, dtype, 1, {2}}};
-    struct kvw_tensor o = {out, dtype, 1, {2}};
+    struct kvw_tensor t[] = {{a, dtype, 1, {2}, KVW_DENSE, NULL, 0},
+                             {b, dtype, 1, {2}, KVW_DENSE, NULL, 0}};
+    struct kvw_tensor o = {out, dtype, 1, {2}, KVW_DENSE, NULL, 0};
     struct kvw_item in = {kvw_int((int64_t)dtype), t, 2};
     struct kvw_item to = {kvw_int((int64_t)dtype), &o, 1};
 
@@ -130,8 +131,9 @@ static void test_accumulate_adds_every_push(void **state)
 static void test_narrow_gradients_are_summed_in_f32(void **state)
 {
     uint16_t weight = 0x6800, one = 0x3c00; /* 2048, 1 */
-    struct kvw_tensor w = {&weight, KVW_F16, 1, {1}};
-    struct kvw_tensor g[] = {{&one, KVW_F16, 1, {1}}, {&one, KVW_F16, 1, {1}}};
+    struct kvw_tensor w = {&weight, KVW_F16, 1, {1}, KVW_DENSE, NULL, 0};
+    struct kvw_tensor g[] = {{&one, KVW_F16, 1, {1}, KVW_DENSE, NULL, 0},
+                             {&one, KVW_F16, 1, {1}, KVW_DENSE, NULL, 0}};
     struct kvw_item value = {kvw_int(1), &w, 1}, push_two = {kvw_int(1), g, 2};
 
     (void)state;
@@ -154,7 +156,7 @@ test_an_optimizer_refuses_integers_by_name_and_changes_none(void **state)
         int64_t data = 3;
         float one[EACH];
         struct kvw_tensor f = kvw_f32(one, EACH);
-        struct kvw_tensor t = {&data, wrong[i], 1, {1}};
+        struct kvw_tensor t = {&data, wrong[i], 1, {1}, KVW_DENSE, NULL, 0};
         struct kvw_item items[] = {{kvw_str("w"), &f, 1},
                                    {kvw_int((int64_t)i), &t, 1}};
 
