@@ -8,12 +8,14 @@
  *     static const struct kv_optim_param params[]   settings, a NULL name last
  *     static unsigned slots(const double *p)        how many with these
  *     struct step                    what update() needs, as floats
- *     static struct step prepare(const double *p, const struct kv_optim_now
- * *now) RULE_FN struct elem update(struct elem e, float g, struct step k)
+ *     static struct step prepare(p, now)            struct kv_optim_now: when
+ *     RULE_FN struct elem update(struct elem e, float g, struct step k)
  *
  * prepare() runs once an update, in double; pow() and exp() stay there.
- * update() runs once a weight and keeps to + - * / sqrtf: those are exact to
- * the last bit everywhere, so a rule gives the same result on every processor.
+ * update() runs once a weight and keeps to + - * / sqrtf, fabsf and selects:
+ * those are exact to the last bit everywhere, so a rule gives the same result
+ * on every processor. Selects are written so that a NaN passes: it must reach
+ * the weight, where it is seen.
  * The files are built without fused multiply-add for the same reason; an
  * update is bound by memory, so that costs nothing.
  *
@@ -41,15 +43,22 @@ struct elem {
 
 /* clip_gradient as a limit that rule_clip() can always apply: 0 or less is
  * off. */
-static inline float rule_limit(double clip_gradient)
+static inline float rule_limit(double clip)
 {
-    return clip_gradient > 0 ? (float)clip_gradient : INFINITY;
+    return clip > 0 ? (float)clip : INFINITY;
 }
 
 RULE_FN float rule_clip(float g, float limit)
 {
     g = g > limit ? limit : g;
-    return g < -limit ? -limit : g; /* A NaN passes: it must be seen. */
+    return g < -limit ? -limit : g;
+}
+
+/* -1, 0 or 1, or a NaN. */
+RULE_FN float rule_sign(float x)
+{
+    x = x > 0 ? 1.0f : x;
+    return x < 0 ? -1.0f : x;
 }
 
 #endif
