@@ -1,0 +1,63 @@
+/* adamw - adam whose weight decay is apart from the moments (Loshchilov &
+ * Hutter, 2019). As MXNet 2: the decay too is multiplied by the corrected
+ * learning rate. A rescale_grad of 0 is a gradient of 0 as everywhere; MXNet
+ * leaves the update out. */
+#include "common/optim/rule.h"
+
+#define RULE_NAME adamw
+#define RULE_SLOTS 2 /* First and second moment. */
+
+enum { LR, BETA1, BETA2, EPSILON, CORRECT, WD, RESCALE, CLIP };
+
+/* The largest beta is the last that f32 tells from 1. Epsilon may not be 0: a
+ * weight whose gradient has always been 0 would become 0/0. */
+static const struct kv_optim_param params[] = {
+    {"learning_rate", "lr", 0.001, 0, KV_OPTIM_HUGE},
+    {"beta1", NULL, 0.9, 0, 0.9999999},
+    {"beta2", NULL, 0.999, 0, 0.9999999},
+    {"epsilon", NULL, 1e-6, 1e-30, KV_OPTIM_HUGE},
+    {"correct_bias", NULL, 1, 0, 1},
+    {"wd", NULL, 0, 0, KV_OPTIM_HUGE},
+    {"rescale_grad", NULL, 1, -KV_OPTIM_HUGE, KV_OPTIM_HUGE},
+    {"clip_gradient", NULL, -1, -KV_OPTIM_HUGE, KV_OPTIM_HUGE},
+    {NULL, NULL, 0, 0, 0},
+};
+
+struct step {
+    float lr, beta1, beta2, rest1, rest2, epsilon, wd, rescale, limit;
+};
+
+static unsigned slots(const double *p)
+{
+    (void)p;
+    return RULE_SLOTS;
+}
+
+static struct step prepare(const double *p, const struct kv_optim_now *now)
+{
+    double unbias1 = 1 - pow(p[BETA1], (double)now->t);
+    double unbias2 = 1 - pow(p[BETA2], (double)now->t);
+    struct step k;
+
+    k.lr = (float)(p[CORRECT] != 0 ? p[LR] * sqrt(unbias2) / unbias1 : p[LR]);
+    k.beta1 = (float)p[BETA1];
+    k.beta2 = (float)p[BETA2];
+    k.rest1 = 1 - k.beta1;
+    k.rest2 = 1 - k.beta2;
+    k.epsilon = (float)p[EPSILON];
+    k.wd = (float)p[WD];
+    k.rescale = (float)p[RESCALE];
+    k.limit = rule_limit(p[CLIP]);
+    return k;
+}
+
+RULE_FN struct elem update(struct elem e, float g, struct step k)
+{
+    g = rule_clip(k.rescale * g, k.limit);
+    e.s[0] = k.beta1 * e.s[0] + k.rest1 * g;
+    e.s[1] = k.beta2 * e.s[1] + k.rest2 * (g * g);
+    e.w = e.w - k.lr * (e.s[0] / (sqrtf(e.s[1]) + k.epsilon) + k.wd * e.w);
+    return e;
+}
+
+#include "common/optim/rule_loops.h"
