@@ -149,6 +149,10 @@ $(BUILD)/gen/kv.pb-c.h $(BUILD)/gen/kv.pb-c.c &: proto/kv.proto
 $(BUILD)/gen/kv.pb-c.o: $(BUILD)/gen/kv.pb-c.c $(BUILD)/flags # Not our code: no warnings.
 	$(say) CC; $(compile) -w $(CFLAGS) -c -o $@ $<
 
+$(BUILD)/gen/golden.h: tests/unit/golden.json tests/unit/golden.py
+	$(say) TABLE; tests/unit/golden.py $< > $@
+$(call OBJ,tests/unit/test_optim_golden.c): $(BUILD)/gen/golden.h
+
 # --- Tests: one program a file, with the fakes whose headers it includes ---------------
 
 fakes = $(call OBJ,$(wildcard $(shell sed -n 's|^.include "\(tests/fakes/.*\)\.h"|\1.c|p' $(1))))
@@ -200,7 +204,7 @@ demo: all
 ours   = $(shell git ls-files -co --exclude-standard $(1) | grep -vE '^($(subst $() ,|,$(or $(strip $(SKIPPED)),-))/)')
 CHECKED = $(filter-out $(ALIEN) $(if $(both),,tests/sim/% tests/bench/% tests/e2e/%),$(wildcard $(call ours,'*.[ch]')))
 SELFISH = $(shell grep -L 'a template' $(filter %.h,$(CHECKED)))
-check: generated
+check: generated $(BUILD)/gen/golden.h
 	scripts/check-layers
 	scripts/check-size
 	scripts/check-tree
