@@ -52,32 +52,76 @@ static void refuses(const char *name, const char *params, const char *sentence)
 
 /* --- Tests ---------------------------------------------------------------- */
 
-static void test_defaults_are_mxnet_1_9s(void **state)
-{
-    struct kv_optim_spec sgd = parsed("sgd", ""), adam = parsed("adam", "");
+#define ADAM_BETAS "beta1=0.9,beta2=0.999,"
+#define GRADIENT "wd=0,rescale_grad=1,clip_gradient=-1"
 
+static const char *const defaults[][2] = {
+    {"adabelief", "learning_rate=0.001," ADAM_BETAS
+                  "epsilon=1e-06,correct_bias=1," GRADIENT},
+    {"adadelta", "rho=0.9,epsilon=1e-05," GRADIENT},
+    {"adagrad", "learning_rate=0.01,eps=1e-07," GRADIENT},
+    {"adam", "learning_rate=0.001," ADAM_BETAS "epsilon=1e-08," GRADIENT},
+    {"adamax", "learning_rate=0.002," ADAM_BETAS GRADIENT},
+    {"adamw", "learning_rate=0.001," ADAM_BETAS
+              "epsilon=1e-06,correct_bias=1," GRADIENT},
+    {"dcasgd", "learning_rate=0.01,momentum=0,lamda=0.04," GRADIENT},
+    {"ftml",
+     "learning_rate=0.01,beta1=0.6,beta2=0.999,epsilon=1e-08," GRADIENT},
+    {"ftrl", "learning_rate=0.1,lamda1=0.01,beta=1," GRADIENT},
+    {"lion", "learning_rate=0.0001,beta1=0.9,beta2=0.99," GRADIENT},
+    {"nadam", "learning_rate=0.001," ADAM_BETAS
+              "epsilon=1e-08,schedule_decay=0.004," GRADIENT},
+    {"nag", "learning_rate=0.01,momentum=0," GRADIENT},
+    {"rmsprop", "learning_rate=0.001,gamma1=0.9,gamma2=0.9,epsilon=1e-08,"
+                "centered=0,clip_weights=-1," GRADIENT},
+    {"sgd", "learning_rate=0.01,momentum=0," GRADIENT},
+    {"signsgd", "learning_rate=0.01,momentum=0,wd_lh=0," GRADIENT},
+    {"signum", "learning_rate=0.01,momentum=0.9,wd_lh=0," GRADIENT},
+    {"test", "rescale_grad=1"},
+};
+
+static void test_defaults_are_mxnets(void **state)
+{
     (void)state;
-    assert_true(param(&sgd, "learning_rate") == 0.01);
-    assert_true(param(&sgd, "momentum") == 0 && param(&sgd, "wd") == 0);
-    assert_true(param(&sgd, "rescale_grad") == 1);
-    assert_true(param(&sgd, "clip_gradient") <= 0);
-    assert_true(param(&adam, "learning_rate") == 0.001);
-    assert_true(param(&adam, "beta1") == 0.9);
-    assert_true(param(&adam, "beta2") == 0.999);
-    assert_true(param(&adam, "epsilon") == 1e-8);
-    assert_true(param(&adam, "wd") == 0);
+    for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
+        struct kv_optim_spec spec = parsed(defaults[i][0], "");
+        const struct kv_optim_param *p = spec.optim->params;
+        char got[KV_OPTIM_ERROR_MAX];
+        size_t used = 0;
+
+        for (; p->name != NULL; p++) {
+            used += (size_t)snprintf(got + used, sizeof got - used, "%s%s=%g",
+                                     used > 0 ? "," : "", p->name,
+                                     param(&spec, p->name));
+        }
+        assert_string_equal(got, defaults[i][1]);
+    }
 }
 
-static void test_momentum_decides_whether_sgd_has_state(void **state)
+static void test_parameters_decide_how_much_state_there_is(void **state)
 {
-    struct kv_optim_spec none = parsed("sgd", "lr=0.1");
-    struct kv_optim_spec one = parsed("sgd", "lr=0.1,momentum=0.5");
-    struct kv_optim_spec two = parsed("adam", "");
+    static const struct {
+        const char *name, *params;
+        unsigned slots;
+    } right[] = {
+        {"sgd", "lr=0.1", 0},
+        {"sgd", "lr=0.1,momentum=0.5", 1},
+        {"adam", "", 2},
+        {"signum", "", 1},
+        {"signum", "momentum=0", 0},
+        {"dcasgd", "", 1},
+        {"rmsprop", "", 1},
+        {"dcasgd", "momentum=0.5", 2},
+        {"ftml", "", 3},
+        {"rmsprop", "centered=1", 3},
+    };
 
     (void)state;
-    assert_int_equal(slots_of(&none), 0);
-    assert_int_equal(slots_of(&one), 1);
-    assert_int_equal(slots_of(&two), 2);
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+        struct kv_optim_spec spec = parsed(right[i].name, right[i].params);
+
+        assert_int_equal(slots_of(&spec), right[i].slots);
+    }
 }
 
 static void test_parameters_answer_to_their_aliases(void **state)
@@ -113,18 +157,41 @@ static void test_every_optimizer_is_listed_and_found(void **state)
 
 static void test_wrong_names_are_refused_in_a_sentence(void **state)
 {
-    char list[KV_OPTIM_ERROR_MAX / 2], right[KV_OPTIM_ERROR_MAX];
+    char right[KV_OPTIM_ERROR_MAX] = "unknown optimizer 'Adam'; known are: ";
+    size_t start = strlen(right);
 
     (void)state;
-    kv_optim_names(list, sizeof list);
-    snprintf(right, sizeof right, "unknown optimizer 'Adam'; known are: %s",
-             list);
+    assert_true(kv_optim_names(right + start, sizeof right - start) <
+                sizeof right - start);
     refuses("Adam", "lr=0.1", right);
     refuses("sgd", "lr=0.1,beta1=0.9",
             "sgd has no parameter 'beta1'; it has: learning_rate, momentum, "
             "wd, rescale_grad, clip_gradient");
     refuses("sgd", "lr=0.1,learning_rate=0.1",
             "sgd's learning_rate is given twice");
+}
+
+static void test_a_sentence_has_room_for_every_parameter(void **state)
+{
+    char names[KV_OPTIM_ERROR_MAX], *rest = names;
+
+    (void)state;
+    kv_optim_names(names, sizeof names);
+    for (char *name; (name = strtok_r(rest, ", ", &rest)) != NULL;) {
+        struct kv_optim_spec spec = parsed(name, "");
+        const struct kv_optim_param *last = spec.optim->params;
+        char error[KV_OPTIM_ERROR_MAX];
+        size_t length;
+
+        while (last[1].name != NULL) {
+            last++;
+        }
+        assert_int_equal(
+            kv_optim_choose(&spec, "nothing", 1, error, sizeof error),
+            KV_EINVAL);
+        length = strlen(error) - strlen(last->name);
+        assert_string_equal(error + length, last->name);
+    }
 }
 
 static void test_wrong_numbers_are_refused_in_a_sentence(void **state)
@@ -141,6 +208,9 @@ static void test_wrong_numbers_are_refused_in_a_sentence(void **state)
             "not 1");
     refuses("adam", "epsilon=0",
             "adam's epsilon must be from 1e-30 to "
+            "1e+30, not 0");
+    refuses("ftrl", "lr=0",
+            "ftrl's learning_rate must be from 1e-30 to "
             "1e+30, not 0");
     refuses("adam", "lr=fast",
             "adam's learning_rate must be a finite number, "
@@ -221,11 +291,12 @@ static void test_a_short_buffer_cuts_the_sentence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults_are_mxnet_1_9s),
-        cmocka_unit_test(test_momentum_decides_whether_sgd_has_state),
+        cmocka_unit_test(test_defaults_are_mxnets),
+        cmocka_unit_test(test_parameters_decide_how_much_state_there_is),
         cmocka_unit_test(test_parameters_answer_to_their_aliases),
         cmocka_unit_test(test_every_optimizer_is_listed_and_found),
         cmocka_unit_test(test_wrong_names_are_refused_in_a_sentence),
+        cmocka_unit_test(test_a_sentence_has_room_for_every_parameter),
         cmocka_unit_test(test_wrong_numbers_are_refused_in_a_sentence),
         cmocka_unit_test(test_numbers_off_the_wire_are_checked_like_text),
         cmocka_unit_test(test_the_learning_rate_may_change_while_training),
