@@ -243,7 +243,7 @@ static void test_bad_tensors_are_refused(void **state)
 static void test_bad_calls_are_refused(void **state)
 {
     struct kvw_item i = item(kvw_str("w"), 4), other = item(kvw_int(1), 4);
-    struct kvw_call call = {.flags = 2};
+    struct kvw_call call = {.flags = 4};
 
     (void)state;
     expect_error(c.kv[0], kvw_push(c.kv[0], &i, 1, &call, NULL), KVW_EINVAL,

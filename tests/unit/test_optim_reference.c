@@ -17,14 +17,23 @@ struct reference {
 };
 
 static const struct reference references[] = {
-    {"adabelief", reference_adabelief}, {"adadelta", reference_adadelta},
-    {"adagrad", reference_adagrad},     {"adam", reference_adam},
-    {"adamax", reference_adamax},       {"adamw", reference_adamw},
-    {"dcasgd", reference_dcasgd},       {"ftml", reference_ftml},
-    {"ftrl", reference_ftrl},           {"lion", reference_lion},
-    {"nadam", reference_nadam},         {"nag", reference_nag},
-    {"rmsprop", reference_rmsprop},     {"sgd", reference_sgd},
-    {"signsgd", reference_signum},      {"signum", reference_signum},
+    {"accumulate", reference_accumulate},
+    {"adabelief", reference_adabelief},
+    {"adadelta", reference_adadelta},
+    {"adagrad", reference_adagrad},
+    {"adam", reference_adam},
+    {"adamax", reference_adamax},
+    {"adamw", reference_adamw},
+    {"dcasgd", reference_dcasgd},
+    {"ftml", reference_ftml},
+    {"ftrl", reference_ftrl},
+    {"lion", reference_lion},
+    {"nadam", reference_nadam},
+    {"nag", reference_nag},
+    {"rmsprop", reference_rmsprop},
+    {"sgd", reference_sgd},
+    {"signsgd", reference_signum},
+    {"signum", reference_signum},
     {"test", reference_test},
 };
 
