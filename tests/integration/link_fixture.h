@@ -296,7 +296,7 @@ static inline void send_frame(struct side *s, uint32_t size)
 
     if (size > 0) {
         m.kind = MESSAGE_PUSH;
-        m.batch = (struct message_batch){&run, 1, 0};
+        m.batch = (struct message_batch){.runs = &run, .run_count = 1};
     }
     KV_CHECK(link_send(&s->link, &m, id, payload_of(s->pattern, id), size,
                        on_sent, s, (void *)(uintptr_t)id) == KV_OK);
