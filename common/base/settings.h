@@ -98,10 +98,11 @@ void settings_help(const struct setting *table, FILE *out);
 /* --- "lr=0.1,momentum=0.9" ------------------------------------------------ */
 
 #define SETTINGS_PAIRS_MAX 32
+#define SETTINGS_PAIR_MAX 256 /* A value, which may be a list: "15;25". */
 
 struct settings_pair {
     char name[SETTINGS_NAME_MAX];
-    char value[SETTINGS_NAME_MAX];
+    char value[SETTINGS_PAIR_MAX];
 };
 
 struct settings_pairs {

@@ -234,7 +234,7 @@ static enum kv_status take_pair(const char *text, size_t size,
     struct settings_pair *p = &pairs->pair[pairs->count];
 
     if (name == 0 || value == 0 || name >= SETTINGS_NAME_MAX ||
-        value >= SETTINGS_NAME_MAX) {
+        value >= SETTINGS_PAIR_MAX) {
         snprintf(error->text, sizeof error->text,
                  "'%.*s' is no pair of the form name=value", (int)size, text);
         return KV_EINVAL;
