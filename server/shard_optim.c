@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/check.h"
 #include "server/shard_private.h"
 
 /* Setting an optimizer is one store: of the word that points to its settings.
@@ -187,7 +186,10 @@ enum kv_status shard_hyper(struct shard *s, const char *param, double value,
         return status;
     }
     index = kv_optim_param_index(spec.optim, param);
-    KV_CHECK(index >= 0);
+    if (index < 0) {
+        snprintf(error, error_size, "%s cannot change while training", param);
+        return KV_EINVAL;
+    }
     arena_store(&s->spec_block->param[index].bits, bits_of(spec.params[index]));
     s->spec = spec;
     s->cache.updates = 0;

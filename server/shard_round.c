@@ -45,7 +45,7 @@ static void assign(struct shard *s, const struct entry *e, size_t n, void *out)
 const void *shard_step(struct shard *s, uint64_t updates)
 {
     if (s->cache.updates != updates) {
-        kv_optim_prepare(&s->spec, updates, s->cache.step);
+        kv_optim_prepare(&s->spec, NULL, updates, s->cache.step);
         s->cache.updates = updates;
     }
     return s->cache.step;

@@ -128,7 +128,7 @@ static void optimize(struct team *team, const struct local_rule *rule,
                              .optim = rule->spec.optim,
                              .step = step};
 
-    kv_optim_prepare(&rule->spec, ++v->updates, step);
+    kv_optim_prepare(&rule->spec, NULL, ++v->updates, step);
     local_update(team, &u);
 }
 

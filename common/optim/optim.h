@@ -3,16 +3,17 @@
  *
  * An optimizer is one file, rules/NAME.c; the folder is the registry. rule.h
  * tells how to add one. Arithmetic is f32 and MXNet 1.9's, in its rounding
- * order, and gives the same bits on every processor and however a value is cut
- * into blocks.
+ * order, and gives the same bits on every processor and
+ * however a slice is cut into blocks.
  *
  *     kv_optim_parse("sgd", "lr=0.1,momentum=0.9", &spec, ...)    once
  *     slots = spec.optim->slots(spec.params)       state arrays, zero at first
- *     kv_optim_prepare(&spec, t, step)                once an update of a slice
+ *     kv_optim_prepare(&spec, &scale, t, step)     once an update of a slice
  *     spec.optim->update(&args)                    for each block of the slice
  *
  * An update is out of place: it reads the old weights and state and writes the
- * new ones elsewhere, so that an update cut short leaves no trace.
+ * new ones elsewhere, so that an update cut short leaves no trace. It may also
+ * be in place, array by array: each element is read before it is written.
  *
  * Thread:  any. Nothing here has state.
  * Memory:  borrows. Allocates nothing. struct kv_optim and names are constants.
@@ -27,6 +28,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
+#include "common/optim/schedule.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,6 +38,7 @@ extern "C" {
 #define KV_OPTIM_PARAMS_MAX 12
 #define KV_OPTIM_STEP_MAX 64   /* Bytes; any alignment. */
 #define KV_OPTIM_ERROR_MAX 512 /* A buffer for every sentence there is. */
+#define KV_OPTIM_TEXT_MAX 1024 /* A buffer for all settings as text. */
 
 /* Any number inside f32; the bounds that mean "no bound". */
 #define KV_OPTIM_HUGE 1e30
@@ -49,13 +52,20 @@ struct kv_optim_param {
 
 /* When an update happens. */
 struct kv_optim_now {
-    uint64_t t;     /* Updates of this slice, with this one: 1 on the first. */
+    uint64_t t;     /* begin_num_update and the updates of this slice, with
+                       this one. */
     bool fresh;     /* All state is still zero. */
     double last_lr; /* The learning rate of the update before, or this one's. */
 };
 
-/* One block of an update. Arrays hold `count` floats, aligned as floats are;
- * an output overlaps nothing. Slots beyond slots(params) are not looked at. */
+/* What is a key's own. */
+struct kv_optim_scale {
+    double lr_mult, wd_mult; /* Times learning rate and weight decay. */
+};
+
+/* One block of an update. Arrays hold `count` floats, aligned as floats are; an
+ * output is the input of the same name, or overlaps nothing. Slots beyond
+ * slots(params) are not looked at. */
 struct kv_optim_args {
     size_t count;
     const float *weight;
@@ -68,9 +78,16 @@ struct kv_optim_args {
                     those. Outputs should be at multiples of 64 bytes. */
 };
 
+enum kv_optim_lazy {
+    KV_OPTIM_LAZY_NEVER,
+    KV_OPTIM_LAZY_ALWAYS,
+    KV_OPTIM_LAZY_CHOICE, /* What lazy_update says; 1 unless chosen. */
+};
+
 struct kv_optim {
     const char *name;
     const struct kv_optim_param *params; /* Ends with a NULL name. */
+    enum kv_optim_lazy lazy;
 
     /* How many arrays of state each weight has, all zero before the first
      * update. Never more than KV_OPTIM_SLOTS_MAX. */
@@ -84,10 +101,15 @@ struct kv_optim {
     void (*update)(const struct kv_optim_args *args);
 };
 
-/* An optimizer and its settings: plain data, copied by assignment. */
+/* An optimizer and its settings: plain data, copied by assignment. Those behind
+ * params[] are common to all optimizers; flags are 0 or 1. */
 struct kv_optim_spec {
     const struct kv_optim *optim;
     double params[KV_OPTIM_PARAMS_MAX]; /* In the order of optim->params. */
+    double begin_num_update;            /* Updates made elsewhere before. */
+    double multi_precision; /* f16 and bf16 weights have an f32 master. */
+    double lazy_update;
+    struct kv_schedule schedule; /* Of the learning rate, which is its base. */
 };
 
 /* NULL if there is none of that name. */
@@ -102,26 +124,43 @@ size_t kv_optim_names(char *buf, size_t size);
 bool kv_optim_lazy(const struct kv_optim_spec *spec);
 
 /* What update t of a slice needs, 1 being the first after its state was all
- * zero: KV_OPTIM_STEP_MAX bytes into `step`. */
-void kv_optim_prepare(const struct kv_optim_spec *spec, uint64_t t, void *step);
+ * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1 and 1. */
+void kv_optim_prepare(const struct kv_optim_spec *spec,
+                      const struct kv_optim_scale *scale, uint64_t t,
+                      void *step);
 
-/* By name or alias; -1 if there is none. */
+/* In params[], by name or alias; -1 if there is none, as for common ones. */
 int kv_optim_param_index(const struct kv_optim *optim, const char *name);
 
-/* `params` is "lr=0.1,momentum=0.9", without spaces, or "" for the defaults;
- * each parameter at most once, by name or alias. */
+/* `params` is "lr=0.1,momentum=0.9", without spaces and in any order, or "" for
+ * the defaults; each at most once, by name or alias. Common to all optimizers:
+ *
+ *     begin_num_update, multi_precision, lazy_update
+ *     lr_scheduler=factor        step, factor, stop_factor_lr
+ *     lr_scheduler=multifactor   step=15;25, factor
+ *     lr_scheduler=poly          max_update, pwr, final_lr
+ *     lr_scheduler=cosine        max_update, final_lr
+ *     any of these               warmup_steps, warmup_begin_lr,
+ *                                warmup_mode=linear or constant */
 KV_MUST_CHECK enum kv_status kv_optim_parse(const char *name,
                                             const char *params,
                                             struct kv_optim_spec *out,
                                             char *error, size_t error_size);
+
+/* All settings as text that kv_optim_parse(spec->optim->name, ...) turns into
+ * the same bits; of two equal ones the same text. At most KV_OPTIM_TEXT_MAX
+ * bytes with the end. Returns the length, as snprintf() does. */
+size_t kv_optim_format(const struct kv_optim_spec *spec, char *buf,
+                       size_t size);
 
 /* Choose a number before the first update: what parse does for each. */
 KV_MUST_CHECK enum kv_status kv_optim_choose(struct kv_optim_spec *spec,
                                              const char *param, double value,
                                              char *error, size_t error_size);
 
-/* Change a number while training. Refused if state would appear or vanish, as
- * with sgd's momentum from or to 0. */
+/* Change a number while training, a schedule's too; `step` becomes a list of
+ * one. Refused if state would appear or vanish, as with sgd's momentum from or
+ * to 0. */
 KV_MUST_CHECK enum kv_status kv_optim_set(struct kv_optim_spec *spec,
                                           const char *param, double value,
                                           char *error, size_t error_size);

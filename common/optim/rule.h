@@ -11,6 +11,10 @@
  *     static struct step prepare(p, now)            struct kv_optim_now: when
  *     RULE_FN struct elem update(struct elem e, float g, struct step k)
  *
+ * and before rule_loops.h, if it is not what most rules have:
+ *
+ *     #define RULE_LAZY KV_OPTIM_LAZY_CHOICE   how it takes a sparse gradient
+ *
  * prepare() runs once an update, in double; pow() and exp() stay there.
  * update() runs once a weight and keeps to + - * / sqrtf, fabsf and selects:
  * those are exact to the last bit everywhere, so a rule gives the same result

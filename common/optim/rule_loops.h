@@ -6,6 +6,11 @@
 #define RULE_STRING_(a) #a
 #define RULE_STRING(a) RULE_STRING_(a)
 
+/* What a rule need not say. */
+#ifndef RULE_LAZY
+#define RULE_LAZY KV_OPTIM_LAZY_NEVER
+#endif
+
 /* What travels from prepare() to update(), through opaque bytes. */
 struct rule_step {
     struct step k;
@@ -127,5 +132,10 @@ static void rule_update(const struct kv_optim_args *a)
 
 extern const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME);
 const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME) = {
-    RULE_STRING(RULE_NAME), params, slots, rule_prepare, rule_update,
+    .name = RULE_STRING(RULE_NAME),
+    .params = params,
+    .lazy = RULE_LAZY,
+    .slots = slots,
+    .prepare = rule_prepare,
+    .update = rule_update,
 };

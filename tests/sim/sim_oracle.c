@@ -73,7 +73,7 @@ static void apply(const struct plan_slice *s, const struct kv_optim_spec *spec,
                                  .step = step};
 
     o->updates++;
-    kv_optim_prepare(spec, o->updates, step);
+    kv_optim_prepare(spec, NULL, o->updates, step);
     kv_to_f32(s->dtype, old, weights, s->count);
     for (unsigned i = 0; i < o->states; i++) {
         args.slot[i] = o->state[i];

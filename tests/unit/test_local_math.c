@@ -146,7 +146,7 @@ static void test_an_update_has_the_bits_of_the_rule_itself(void **state)
         for (int s = 0; s < SLOTS; s++) {
             args.slot[s] = args.new_slot[s] = slot[1][s];
         }
-        kv_optim_prepare(&spec, t, step);
+        kv_optim_prepare(&spec, NULL, t, step);
         local_update(f.team, &u);
         spec.optim->update(&args);
         expect_right(count * 4);

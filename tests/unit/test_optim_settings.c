@@ -166,7 +166,8 @@ static void test_wrong_names_are_refused_in_a_sentence(void **state)
     refuses("Adam", "lr=0.1", right);
     refuses("sgd", "lr=0.1,beta1=0.9",
             "sgd has no parameter 'beta1'; it has: learning_rate, momentum, "
-            "wd, rescale_grad, clip_gradient");
+            "wd, rescale_grad, clip_gradient, begin_num_update, "
+            "multi_precision, lazy_update, lr_scheduler");
     refuses("sgd", "lr=0.1,learning_rate=0.1",
             "sgd's learning_rate is given twice");
 }
@@ -179,21 +180,13 @@ static void test_a_sentence_has_room_for_every_parameter(void **state)
     kv_optim_names(names, sizeof names);
     for (char *name; (name = strtok_r(rest, ", ", &rest)) != NULL;) {
         struct kv_optim_spec spec = parsed(name, "");
-        const struct kv_optim_param *last = spec.optim->params;
+        const char *last = "lr_scheduler"; /* Of those that all have. */
         char error[KV_OPTIM_ERROR_MAX];
-        size_t length;
 
-        if (last->name == NULL) {
-            continue; /* accumulate */
-        }
-        while (last[1].name != NULL) {
-            last++;
-        }
         assert_int_equal(
             kv_optim_choose(&spec, "nothing", 1, error, sizeof error),
             KV_EINVAL);
-        length = strlen(error) - strlen(last->name);
-        assert_string_equal(error + length, last->name);
+        assert_string_equal(error + strlen(error) - strlen(last), last);
     }
 }
 

@@ -4,6 +4,7 @@
 
 #define RULE_NAME accumulate
 #define RULE_SLOTS 0
+#define RULE_LAZY KV_OPTIM_LAZY_ALWAYS
 
 static const struct kv_optim_param params[] = {{NULL, NULL, 0, 0, 0}};
 

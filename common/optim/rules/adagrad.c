@@ -5,6 +5,7 @@
 
 #define RULE_NAME adagrad
 #define RULE_SLOTS 1 /* The sum of squares. */
+#define RULE_LAZY KV_OPTIM_LAZY_ALWAYS
 
 enum { LR, EPS, WD, RESCALE, CLIP };
 

@@ -5,6 +5,7 @@
 
 #define RULE_NAME adam
 #define RULE_SLOTS 2 /* First and second moment. */
+#define RULE_LAZY KV_OPTIM_LAZY_CHOICE
 
 enum { LR, BETA1, BETA2, EPSILON, WD, RESCALE, CLIP };
 

@@ -5,6 +5,7 @@
 
 #define RULE_NAME sgd
 #define RULE_SLOTS 1 /* Velocity; none without momentum. */
+#define RULE_LAZY KV_OPTIM_LAZY_CHOICE
 
 enum { LR, MOMENTUM, WD, RESCALE, CLIP };
 
