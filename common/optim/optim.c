@@ -92,6 +92,7 @@ void kv_optim_prepare(const struct kv_optim_spec *spec,
 
     memcpy(params, spec->params, sizeof params);
     now.t = (uint64_t)spec->begin_num_update + t;
+    now.plain = own->plain;
     if (lr >= 0) {
         params[lr] = rate_at(spec, lr, own->lr_mult, now.t);
         now.last_lr =

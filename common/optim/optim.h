@@ -3,7 +3,7 @@
  *
  * An optimizer is one file, rules/NAME.c; the folder is the registry. rule.h
  * tells how to add one. Arithmetic is f32 and MXNet 1.9's, in its rounding
- * order, and gives the same bits on every processor and
+ * order (lans is from 2.0), and gives the same bits on every processor and
  * however a slice is cut into blocks.
  *
  *     kv_optim_parse("sgd", "lr=0.1,momentum=0.9", &spec, ...)    once
@@ -14,6 +14,19 @@
  * An update is out of place: it reads the old weights and state and writes the
  * new ones elsewhere, so that an update cut short leaves no trace. It may also
  * be in place, array by array: each element is read before it is written.
+ *
+ * Norms. lars, lamb and lans weigh a whole key: optim->passes is not 0. Between
+ * prepare and update, for pass 0, 1, ...
+ *
+ *     sums = {0}, then measure(&args, pass, sums) for each block of a slice, in
+ *         order; all but the last hold a multiple of KV_OPTIM_CHUNK elements
+ *     total = the sums of all slices of the key, added in the slices' order
+ *     absorb(step, pass, total)                    on each slice's step
+ *
+ * Sums are double, of squares that are exact. How a slice is cut into blocks
+ * changes no bit. How a key is cut into slices does: a total then differs by
+ * less than (chunks + slices) * 2^-53 of itself, 1e-12 for a slice of 2 MB,
+ * which moves a ratio by at most one last bit of f32, and hardly ever that.
  *
  * Thread:  any. Nothing here has state.
  * Memory:  borrows. Allocates nothing. struct kv_optim and names are constants.
@@ -36,7 +49,9 @@ extern "C" {
 
 #define KV_OPTIM_SLOTS_MAX 3
 #define KV_OPTIM_PARAMS_MAX 12
-#define KV_OPTIM_STEP_MAX 64   /* Bytes; any alignment. */
+#define KV_OPTIM_NORMS_MAX 3   /* Measured in one pass. */
+#define KV_OPTIM_CHUNK 64      /* Elements whose squares are summed as one. */
+#define KV_OPTIM_STEP_MAX 96   /* Bytes; any alignment. */
 #define KV_OPTIM_ERROR_MAX 512 /* A buffer for every sentence there is. */
 #define KV_OPTIM_TEXT_MAX 1024 /* A buffer for all settings as text. */
 
@@ -50,17 +65,20 @@ struct kv_optim_param {
     double min, max; /* Both allowed. */
 };
 
-/* When an update happens. */
+/* When an update happens, and to whom. */
 struct kv_optim_now {
     uint64_t t;     /* begin_num_update and the updates of this slice, with
                        this one. */
     bool fresh;     /* All state is still zero. */
     double last_lr; /* The learning rate of the update before, or this one's. */
+    bool plain;     /* As in struct kv_optim_scale. */
 };
 
 /* What is a key's own. */
 struct kv_optim_scale {
     double lr_mult, wd_mult; /* Times learning rate and weight decay. */
+    bool plain; /* lars: no trust ratio. MXNet: if the key's name ends in
+                   gamma, beta or bias. */
 };
 
 /* One block of an update. Arrays hold `count` floats, aligned as floats are; an
@@ -88,6 +106,7 @@ struct kv_optim {
     const char *name;
     const struct kv_optim_param *params; /* Ends with a NULL name. */
     enum kv_optim_lazy lazy;
+    unsigned passes; /* Of measure() before each update; see above. */
 
     /* How many arrays of state each weight has, all zero before the first
      * update. Never more than KV_OPTIM_SLOTS_MAX. */
@@ -97,6 +116,11 @@ struct kv_optim {
      * KV_OPTIM_STEP_MAX bytes. */
     void (*prepare)(const double *params, const struct kv_optim_now *now,
                     void *step);
+
+    /* Adds the block's to `sums`; writes nothing else. */
+    void (*measure)(const struct kv_optim_args *args, unsigned pass,
+                    double *sums);
+    void (*absorb)(void *step, unsigned pass, const double *total);
 
     void (*update)(const struct kv_optim_args *args);
 };
@@ -124,7 +148,7 @@ size_t kv_optim_names(char *buf, size_t size);
 bool kv_optim_lazy(const struct kv_optim_spec *spec);
 
 /* What update t of a slice needs, 1 being the first after its state was all
- * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1 and 1. */
+ * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1, 1, false. */
 void kv_optim_prepare(const struct kv_optim_spec *spec,
                       const struct kv_optim_scale *scale, uint64_t t,
                       void *step);

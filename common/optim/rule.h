@@ -11,9 +11,14 @@
  *     static struct step prepare(p, now)            struct kv_optim_now: when
  *     RULE_FN struct elem update(struct elem e, float g, struct step k)
  *
- * and before rule_loops.h, if it is not what most rules have:
+ * and before rule_loops.h, if they are not what most rules have:
  *
  *     #define RULE_LAZY KV_OPTIM_LAZY_CHOICE   how it takes a sparse gradient
+ *
+ *     #define RULE_PASSES 1          it needs norms of the whole key
+ *     #define RULE_NORMS 2           that many a pass
+ *     RULE_FN struct norms measure(e, g, k, pass)   what to square
+ *     static void absorb(struct step *k, unsigned pass, const double *norm)
  *
  * prepare() runs once an update, in double; pow() and exp() stay there.
  * update() runs once a weight and keeps to + - * / sqrtf, fabsf and selects:
@@ -45,6 +50,11 @@ struct elem {
     unsigned slots; /* How many of s count. A constant in each loop. */
 };
 
+/* What to take the squares of, for RULE_NORMS. */
+struct norms {
+    float of[KV_OPTIM_NORMS_MAX];
+};
+
 /* clip_gradient as a limit that rule_clip() can always apply: 0 or less is
  * off. */
 static inline float rule_limit(double clip)
@@ -63,6 +73,19 @@ RULE_FN float rule_sign(float x)
 {
     x = x > 0 ? 1.0f : x;
     return x < 0 ? -1.0f : x;
+}
+
+/* lower_bound and upper_bound; below 0 there is none. */
+static inline double rule_bound(double norm, float lower, float upper)
+{
+    norm = lower >= 0 && norm < (double)lower ? (double)lower : norm;
+    return upper >= 0 && norm > (double)upper ? (double)upper : norm;
+}
+
+/* How much the weight's norm outweighs the other; 1 if either is 0. */
+static inline float rule_trust(double weight, double other)
+{
+    return (float)(weight != 0 && other != 0 ? weight / other : 1);
 }
 
 #endif

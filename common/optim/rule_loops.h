@@ -10,6 +10,12 @@
 #ifndef RULE_LAZY
 #define RULE_LAZY KV_OPTIM_LAZY_NEVER
 #endif
+#ifndef RULE_NORMS
+#define RULE_NORMS 0
+#endif
+#ifndef RULE_PASSES
+#define RULE_PASSES 0
+#endif
 
 /* What travels from prepare() to update(), through opaque bytes. */
 struct rule_step {
@@ -26,15 +32,25 @@ _Static_assert(sizeof params / sizeof *params <= KV_OPTIM_PARAMS_MAX + 1,
  * that each combination becomes a loop of its own. Moved per weight: 12 bytes
  * and 8 a slot. */
 
-RULE_FN struct elem rule_at(const struct kv_optim_args *a, size_t i,
-                            struct step k, unsigned slots)
+RULE_FN struct elem rule_load(const struct kv_optim_args *a, size_t i,
+                              unsigned slots)
 {
     struct elem e = {.w = a->weight[i], .slots = slots};
 
     for (unsigned s = 0; s < slots; s++) {
         e.s[s] = a->slot[s][i];
     }
-    return update(e, a->gradient[i], k);
+    return e;
+}
+
+#if RULE_NORMS
+#include "common/optim/rule_norms.h"
+#endif
+
+RULE_FN struct elem rule_at(const struct kv_optim_args *a, size_t i,
+                            struct step k, unsigned slots)
+{
+    return update(rule_load(a, i, slots), a->gradient[i], k);
 }
 
 RULE_FN void rule_plain(const struct kv_optim_args *a, size_t first,
@@ -114,14 +130,6 @@ static bool rule_may_stream(const struct kv_optim_args *a, unsigned slots_used)
     return ready;
 }
 
-static void rule_prepare(const double *p, const struct kv_optim_now *now,
-                         void *step)
-{
-    struct rule_step s = {prepare(p, now), slots(p)};
-
-    memcpy(step, &s, sizeof s);
-}
-
 static void rule_update(const struct kv_optim_args *a)
 {
     struct rule_step s;
@@ -130,12 +138,25 @@ static void rule_update(const struct kv_optim_args *a)
     RULE_LOOPS(a, s.k, s.slots, rule_may_stream(a, s.slots));
 }
 
+static void rule_prepare(const double *p, const struct kv_optim_now *now,
+                         void *step)
+{
+    struct rule_step s = {prepare(p, now), slots(p)};
+
+    memcpy(step, &s, sizeof s);
+}
+
 extern const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME);
 const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME) = {
     .name = RULE_STRING(RULE_NAME),
     .params = params,
     .lazy = RULE_LAZY,
+    .passes = RULE_PASSES,
     .slots = slots,
     .prepare = rule_prepare,
+#if RULE_PASSES
+    .measure = rule_measure,
+    .absorb = rule_absorb,
+#endif
     .update = rule_update,
 };

@@ -96,12 +96,37 @@ static inline struct kv_optim_args key_args(struct key *k, size_t i, size_t end,
     return args;
 }
 
+/* What the servers add up between them in one pass. */
+static inline void key_pass(struct key *k, const float *gradient, unsigned pass,
+                            void *step)
+{
+    double total[KV_OPTIM_NORMS_MAX] = {0};
+
+    for (size_t first = 0; first < k->count; first += k->slice) {
+        size_t end = key_min(k->count, first + k->slice);
+        double sums[KV_OPTIM_NORMS_MAX] = {0};
+
+        for (size_t i = first; i < end; i += k->block) {
+            struct kv_optim_args args = key_args(k, i, end, gradient, step);
+
+            k->spec.optim->measure(&args, pass, sums);
+        }
+        for (unsigned n = 0; n < KV_OPTIM_NORMS_MAX; n++) {
+            total[n] += sums[n];
+        }
+    }
+    k->spec.optim->absorb(step, pass, total);
+}
+
 static inline void key_update(struct key *k, const float *gradient)
 {
     unsigned char step[KV_OPTIM_STEP_MAX + 1];
 
     step[KV_OPTIM_STEP_MAX] = 0x5a;
     kv_optim_prepare(&k->spec, &k->scale, ++k->t, step);
+    for (unsigned pass = 0; pass < k->spec.optim->passes; pass++) {
+        key_pass(k, gradient, pass, step);
+    }
     assert_int_equal(step[KV_OPTIM_STEP_MAX], 0x5a);
     for (size_t first = 0; first < k->count; first += k->slice) {
         size_t end = key_min(k->count, first + k->slice);

@@ -1,0 +1,471 @@
+#include "tests/unit/optim_key_fixture.h"
+
+#define COUNT_MAX 5000
+
+struct fixture {
+    uint64_t chance;
+    struct key a, b;
+    float weight[COUNT_MAX], gradient[COUNT_MAX];
+    double w[COUNT_MAX], m[COUNT_MAX], v[COUNT_MAX], d1[COUNT_MAX],
+        d2[COUNT_MAX];
+};
+
+static struct fixture fixture;
+
+static int set_up(void **state)
+{
+    fixture.chance = chance_seed();
+    *state = &fixture;
+    return 0;
+}
+
+/* --- MXNet's numbers ------------------------------------------------------ */
+
+struct golden {
+    const char *name, *params;
+    double weight[3][4];
+    double slot[2][4];
+};
+
+static const float golden_start[4] = {1, -2, 0.5f, 0};
+static const float golden_gradient[3][4] = {
+    {0.1f, -0.2f, 0.3f, 0}, {0.4f, 0.5f, -0.6f, 0.7f}, {-0.1f, 0, 0.9f, -0.8f}};
+
+#define COMMON "lr=0.1,wd=0.01,rescale_grad=0.5,clip_gradient=0.2"
+
+static const struct golden goldens[] = {
+    {"lars",
+     COMMON ",momentum=0.9,eta=0.001,epsilon=1e-8",
+     {{0.999934533, -1.999869067, 0.499830878, 0},
+      {0.99979325, -1.999821824, 0.499755148, -7.8441e-05},
+      {0.999680711, -1.999771999, 0.499612096, -7.5967e-05}},
+     {{-0.00011254, 4.9825e-05, -0.000143053, 2.474e-06}}},
+    {"lamb",
+     COMMON ",bias_correction=1,epsilon=1e-6",
+     {{0.8679339, -1.866624981, 0.368585962, 0},
+      {0.715849283, -1.925792471, 0.400912522, -0.12672414},
+      {0.54831208, -2.010626356, 0.308769495, -0.111783358}},
+     {{0.01705, 0.0099, 0.01415, -0.002},
+      {4.4955e-05, 4.994e-05, 0.000102415, 7.996e-05}}},
+    {"lamb",
+     COMMON ",bias_correction=0,epsilon=1e-6",
+     {{0.867814582, -1.867355975, 0.367967512, 0},
+      {0.716793944, -1.928981615, 0.400789537, -0.126779208},
+      {0.550938792, -2.018840856, 0.309586218, -0.112149495}},
+     {{0.01705, 0.0099, 0.01415, -0.002},
+      {4.4955e-05, 4.994e-05, 0.000102415, 7.996e-05}}},
+    {"lans",
+     COMMON ",epsilon=1e-6",
+     {{0.867932881, -1.86662528, 0.368586682, 0},
+      {0.707184194, -1.880923258, 0.38527203, -0.124870613},
+      {0.555151089, -1.886759142, 0.278612657, -0.096811253}},
+     {{0.025923941, 0.0018, 0.0182, -0.002},
+      {8.6729e-05, 7.988e-05, 0.00011988, 7.996e-05}}},
+};
+
+static void test_three_updates_give_mxnets_numbers(void **state)
+{
+    struct fixture *f = *state;
+    struct key *k = &f->a;
+
+    for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
+        const struct golden *g = &goldens[i];
+
+        key_start(k, g->name, g->params, 4, golden_start);
+        for (int t = 0; t < 3; t++) {
+            key_update(k, golden_gradient[t]);
+            key_expect(key_weight(k), g->weight[t], 4, 1e-6, g->params);
+        }
+        for (unsigned s = 0; s < k->spec.optim->slots(k->spec.params); s++) {
+            key_expect(key_slot(k, s), g->slot[s], 4, 1e-8, g->params);
+        }
+    }
+}
+
+/* --- The papers' formulas, in double -------------------------------------- */
+
+static double param(const struct key *k, const char *name)
+{
+    return k->spec.params[kv_optim_param_index(k->spec.optim, name)];
+}
+
+static double clip(double g, double limit)
+{
+    return limit <= 0 ? g : fmin(fmax(g, -limit), limit);
+}
+
+static double length(const double *x, size_t count)
+{
+    long double sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        sum += (long double)x[i] * (long double)x[i];
+    }
+    return (double)sqrtl(sum);
+}
+
+static double ratio(double weight, double other)
+{
+    return weight > 0 && other > 0 ? weight / other : 1;
+}
+
+static void reference_lars(struct fixture *f, const struct key *k)
+{
+    double lr = param(k, "lr"), wd = param(k, "wd"), wn, gn;
+
+    for (size_t i = 0; i < k->count; i++) {
+        f->d1[i] = param(k, "rescale_grad") * (double)f->gradient[i];
+    }
+    wn = length(f->w, k->count);
+    gn = length(f->d1, k->count);
+    if (wn > 0 && gn > 0) {
+        lr *= param(k, "eta") * wn / (gn + wd * wn + param(k, "epsilon"));
+    }
+    for (size_t i = 0; i < k->count; i++) {
+        double g = clip(f->d1[i], param(k, "clip_gradient")) + wd * f->w[i];
+
+        f->m[i] = param(k, "momentum") * f->m[i] - lr * g;
+        f->w[i] += f->m[i];
+    }
+}
+
+/* Moments as adam's, of g / by; the weight's norm. */
+static double reference_moments(struct fixture *f, const struct key *k,
+                                double by)
+{
+    for (size_t i = 0; i < k->count; i++) {
+        double g = clip(param(k, "rescale_grad") * (double)f->gradient[i] / by,
+                        param(k, "clip_gradient"));
+
+        f->m[i] += (1 - param(k, "beta1")) * (g - f->m[i]);
+        f->v[i] += (1 - param(k, "beta2")) * (g * g - f->v[i]);
+        f->d2[i] = g;
+    }
+    return length(f->w, k->count);
+}
+
+static double unbiased(double beta, uint64_t t)
+{
+    return 1 - pow(beta, (double)t);
+}
+
+static void reference_lamb(struct fixture *f, const struct key *k)
+{
+    double wn = reference_moments(f, k, 1), scale;
+    double c1 = unbiased(param(k, "beta1"), k->t);
+    double c2 = unbiased(param(k, "beta2"), k->t);
+
+    for (size_t i = 0; i < k->count; i++) {
+        f->d1[i] = f->m[i] / c1 / (sqrt(f->v[i] / c2) + param(k, "epsilon")) +
+                   param(k, "wd") * f->w[i];
+    }
+    scale = param(k, "lr") * ratio(wn, length(f->d1, k->count));
+    for (size_t i = 0; i < k->count; i++) {
+        f->w[i] -= scale * f->d1[i];
+    }
+}
+
+static void reference_lans(struct fixture *f, const struct key *k)
+{
+    double c1 = unbiased(param(k, "beta1"), k->t);
+    double c2 = unbiased(param(k, "beta2"), k->t);
+    double beta1 = param(k, "beta1"), wn, gn, by_m, by_g;
+
+    for (size_t i = 0; i < k->count; i++) {
+        f->d1[i] = param(k, "rescale_grad") * (double)f->gradient[i];
+    }
+    gn = length(f->d1, k->count);
+    wn = reference_moments(f, k, gn > 0 ? gn : 1);
+    for (size_t i = 0; i < k->count; i++) {
+        double scale = sqrt(f->v[i] / c2) + param(k, "epsilon");
+
+        f->d1[i] = f->m[i] / c1 / scale + param(k, "wd") * f->w[i];
+        f->d2[i] = f->d2[i] / scale + param(k, "wd") * f->w[i];
+    }
+    by_m = param(k, "lr") * beta1 * ratio(wn, length(f->d1, k->count));
+    by_g = param(k, "lr") * (1 - beta1) * ratio(wn, length(f->d2, k->count));
+    for (size_t i = 0; i < k->count; i++) {
+        f->w[i] -= by_m * f->d1[i] + by_g * f->d2[i];
+    }
+}
+
+typedef void (*reference_fn)(struct fixture *f, const struct key *k);
+
+/* Six updates of a key in three slices, against the formula over the whole. */
+static void expect_like(struct fixture *f, const char *name, const char *params,
+                        reference_fn reference, double tolerance)
+{
+    struct key *k = &f->a;
+
+    key_fill(&f->chance, f->weight, 420);
+    key_start(k, name, params, 420, f->weight);
+    k->slice = 192;
+    k->block = 64;
+    memset(f->m, 0, sizeof f->m);
+    memset(f->v, 0, sizeof f->v);
+    for (size_t i = 0; i < k->count; i++) {
+        f->w[i] = (double)f->weight[i];
+    }
+    for (int t = 0; t < 6; t++) {
+        key_fill(&f->chance, f->gradient, k->count);
+        key_update(k, f->gradient);
+        reference(f, k);
+        key_expect(key_weight(k), f->w, k->count, tolerance, params);
+    }
+}
+
+/* MXNet's own grid. Adam's kind of quotient enlarges f32's rounding where a
+ * moment is near 0. */
+static void test_every_mix_of_options_follows_the_formula(void **state)
+{
+    static const char *const clips[] = {"", ",clip_gradient=0.4",
+                                        ",clip_gradient=0.5"};
+    static const char *const heavy[] = {"", ",momentum=0.9"};
+    static const double rescales[] = {1, 0.14, 0.8};
+    static const double decays[] = {0, 0.03, 0.05, 0.07};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < 3 * 3 * 4; i++) {
+        char params[160];
+
+        snprintf(params, sizeof params, "lr=0.1,rescale_grad=%g,wd=%g%s",
+                 rescales[i % 3], decays[i / 9], clips[i / 3 % 3]);
+        expect_like(f, "lamb", params, reference_lamb, 2e-5);
+        expect_like(f, "lans", params, reference_lans, 2e-5);
+        snprintf(params, sizeof params,
+                 "lr=2,eta=0.1,rescale_grad=%g,wd=%g%s%s", rescales[i % 3],
+                 decays[i / 9], clips[i / 3 % 3], heavy[i % 2]);
+        expect_like(f, "lars", params, reference_lars, 2e-6);
+    }
+}
+
+/* --- Whole keys ----------------------------------------------------------- */
+
+static const char *const recipes[][2] = {
+    {"lars", "lr=1,eta=0.1,wd=0.01,momentum=0.9"},
+    {"lars", "lr=1,eta=0.1,wd=0.01,clip_gradient=0.5"},
+    {"lamb", "lr=0.1,wd=0.01,clip_gradient=0.5"},
+    {"lans", "lr=0.1,wd=0.01"},
+};
+
+#define RECIPES (sizeof recipes / sizeof *recipes)
+
+static void start_both(struct fixture *f, const char *const *recipe,
+                       size_t count)
+{
+    key_fill(&f->chance, f->weight, count);
+    key_start(&f->a, recipe[0], recipe[1], count, f->weight);
+    key_start(&f->b, recipe[0], recipe[1], count, f->weight);
+}
+
+static void update_both(struct fixture *f, int times)
+{
+    for (int t = 0; t < times; t++) {
+        key_fill(&f->chance, f->gradient, f->a.count);
+        key_update(&f->a, f->gradient);
+        key_update(&f->b, f->gradient);
+    }
+}
+
+static void expect_same_bits(const struct fixture *f)
+{
+    assert_memory_equal(f->a.weight, f->b.weight, sizeof f->a.weight);
+    assert_memory_equal(f->a.slot, f->b.slot, sizeof f->a.slot);
+}
+
+static void test_blocks_of_whole_chunks_give_the_bits_of_the_slice(void **state)
+{
+    static const size_t blocks[] = {64, 128, 1024, 4096};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < RECIPES * 4; i++) {
+        start_both(f, recipes[i / 4], 4999);
+        f->a.slice = f->b.slice = 1920;
+        f->a.block = blocks[i % 4];
+        f->b.block = 4999;
+        f->b.stream = i % 2 == 0;
+        update_both(f, 4);
+        expect_same_bits(f);
+    }
+}
+
+/* The norms are the key's, not the slice's: where the cut lies matters to no
+ * more than the last bits of a sum in double. */
+static void test_a_key_in_several_slices_moves_like_a_whole_one(void **state)
+{
+    static const size_t slices[] = {2560, 768};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < RECIPES * 2; i++) {
+        start_both(f, recipes[i / 2], 4999);
+        f->b.slice = slices[i % 2];
+        for (int t = 0; t < 4; t++) {
+            update_both(f, 1);
+            for (size_t j = 0; j < f->a.count; j++) {
+                f->w[j] = (double)key_weight(&f->a)[j];
+            }
+            key_expect(key_weight(&f->b), f->w, f->a.count, 1e-6,
+                       recipes[i / 2][0]);
+        }
+    }
+}
+
+static void test_sums_of_other_cuts_differ_by_less_than_is_promised(void **s)
+{
+    struct fixture *f = *s;
+    struct kv_optim_spec spec = key_spec("lars", "");
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    size_t count = 4999;
+
+    kv_optim_prepare(&spec, NULL, 1, step);
+    for (size_t slice = 64; slice <= count; slice *= 2) {
+        double whole[KV_OPTIM_NORMS_MAX] = {0}, total = 0;
+        struct kv_optim_args args = {.count = count,
+                                     .weight = f->weight,
+                                     .gradient = f->weight,
+                                     .step = step};
+
+        key_fill(&f->chance, f->weight, count);
+        spec.optim->measure(&args, 0, whole);
+        for (size_t i = 0; i < count; i += slice) {
+            double sums[KV_OPTIM_NORMS_MAX] = {0};
+
+            args.count = key_min(slice, count - i);
+            args.weight = args.gradient = f->weight + i;
+            spec.optim->measure(&args, 0, sums);
+            total += sums[0];
+        }
+        assert_true(fabs(total - whole[0]) <=
+                    (double)(count / 64 + 1 + count / slice) * 0x1p-53 *
+                        whole[0]);
+        for (size_t i = 0; i < count; i++) {
+            f->w[i] = (double)f->weight[i];
+        }
+        assert_true(fabs(sqrt(whole[0]) / length(f->w, count) - 1) < 1e-14);
+    }
+}
+
+static void test_measuring_writes_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < RECIPES; i++) {
+        unsigned char step[KV_OPTIM_STEP_MAX];
+        double sums[KV_OPTIM_NORMS_MAX] = {0};
+        struct kv_optim_args args;
+
+        start_both(f, recipes[i], 200);
+        kv_optim_prepare(&f->a.spec, NULL, 1, step);
+        args = key_args(&f->a, 0, 200, f->weight, step);
+        f->a.spec.optim->measure(&args, 0, sums);
+        expect_same_bits(f);
+        assert_true(sums[0] > 0);
+    }
+}
+
+static void test_zero_weights_or_gradients_leave_no_nan(void **state)
+{
+    static const float zero[70], one[70] = {1};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < RECIPES; i++) {
+        key_start(&f->a, recipes[i][0], recipes[i][1], 70, zero);
+        key_update(&f->a, zero);
+        assert_memory_equal(key_weight(&f->a), zero, sizeof zero);
+        key_update(&f->a, one);
+        assert_true(key_weight(&f->a)[0] < 0 && key_weight(&f->a)[1] == 0);
+        key_update(&f->a, zero);
+        assert_true(isfinite(key_weight(&f->a)[0]));
+    }
+}
+
+static void test_a_nan_gradient_shows(void **state)
+{
+    static const float gradient[70] = {1, NAN}, one[70] = {1, 1, 1};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < RECIPES; i++) {
+        key_start(&f->a, recipes[i][0], recipes[i][1], 70, one);
+        key_update(&f->a, gradient);
+        assert_true(isnan(key_weight(&f->a)[1]));
+    }
+}
+
+/* --- Their own parameters ------------------------------------------------- */
+
+static void test_lars_scales_a_plain_key_like_sgd(void **state)
+{
+    struct fixture *f = *state;
+
+    key_fill(&f->chance, f->weight, 100);
+    key_start(&f->a, "lars", "lr=0.1,wd=0.1,momentum=0.5", 100, f->weight);
+    key_start(&f->b, "sgd", "lr=0.1,wd=0.1,momentum=0.5", 100, f->weight);
+    f->a.scale.plain = true;
+    update_both(f, 3);
+    expect_same_bits(f);
+}
+
+/* lr 1, then 0.5: the velocity is halved on the way. */
+static void test_lars_velocity_turns_with_the_learning_rate(void **state)
+{
+    static const float one = 1, zero = 0;
+    static const char plan[] = "lr=1,momentum=0.5,lr_scheduler=multifactor,"
+                               "step=1,factor=0.5,momentum_correction=";
+    struct fixture *f = *state;
+    char params[128];
+
+    for (int corrected = 0; corrected < 2; corrected++) {
+        snprintf(params, sizeof params, "%s%d", plan, corrected);
+        key_start(&f->a, "lars", params, 1, &one);
+        f->a.scale.plain = true;
+        key_update(&f->a, &one);
+        assert_true(*key_slot(&f->a, 0) == -1);
+        key_update(&f->a, &zero);
+        assert_true(*key_slot(&f->a, 0) == (corrected ? -0.25f : -0.5f));
+        key_update(&f->a, &zero);
+        assert_true(*key_slot(&f->a, 0) == (corrected ? -0.125f : -0.25f));
+    }
+}
+
+/* One weight of 4: the step has the weight's norm, and lr of that is moved. */
+static void test_bounds_hold_the_weights_norm(void **state)
+{
+    static const float four = 4, one = 1;
+    static const char *const params[] = {"", ",upper_bound=2", ",lower_bound=8",
+                                         ",lower_bound=1,upper_bound=5"};
+    static const float right[] = {3, 3.5f, 2, 3};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < 4; i++) {
+        char text[64];
+
+        snprintf(text, sizeof text, "lr=0.25%s", params[i]);
+        key_start(&f->a, "lamb", text, 1, &four);
+        key_update(&f->a, &one);
+        assert_true(fabsf(*key_weight(&f->a) - right[i]) < 1e-5f);
+        key_start(&f->a, "lans", text, 1, &four);
+        key_update(&f->a, &one);
+        assert_true(fabsf(*key_weight(&f->a) - right[i]) < 1e-5f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_three_updates_give_mxnets_numbers),
+        cmocka_unit_test(test_every_mix_of_options_follows_the_formula),
+        cmocka_unit_test(
+            test_blocks_of_whole_chunks_give_the_bits_of_the_slice),
+        cmocka_unit_test(test_a_key_in_several_slices_moves_like_a_whole_one),
+        cmocka_unit_test(
+            test_sums_of_other_cuts_differ_by_less_than_is_promised),
+        cmocka_unit_test(test_measuring_writes_nothing),
+        cmocka_unit_test(test_zero_weights_or_gradients_leave_no_nan),
+        cmocka_unit_test(test_a_nan_gradient_shows),
+        cmocka_unit_test(test_lars_scales_a_plain_key_like_sgd),
+        cmocka_unit_test(test_lars_velocity_turns_with_the_learning_rate),
+        cmocka_unit_test(test_bounds_hold_the_weights_norm),
+    };
+
+    return cmocka_run_group_tests_name("optim_norms", tests, set_up, NULL);
+}
