@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/check.h"
+#include "common/compute/vector.h"
+
 /* The Makefile lists common/optim/rules. */
 #define X(name) extern const struct kv_optim kv_optim_##name;
 #include "optimizers.inc"
@@ -87,7 +90,7 @@ void kv_optim_prepare(const struct kv_optim_spec *spec,
     const struct kv_optim_scale *own = scale == NULL ? &none : scale;
     int lr = kv_optim_param_index(spec->optim, "learning_rate");
     int wd = kv_optim_param_index(spec->optim, "wd");
-    struct kv_optim_now now = {.fresh = t == 1};
+    struct kv_optim_now now = {.fresh = t == 1, .key = own->key};
     double params[KV_OPTIM_PARAMS_MAX];
 
     memcpy(params, spec->params, sizeof params);
@@ -102,4 +105,71 @@ void kv_optim_prepare(const struct kv_optim_spec *spec,
         params[wd] *= own->wd_mult;
     }
     spec->optim->prepare(params, &now, step);
+}
+
+/* --- Rows ----------------------------------------------------------------- */
+
+#define ROWS_AHEAD 8
+#define FETCH_MAX                                                              \
+    256 /* Floats; of a longer row the processor sees the rest.                \
+         */
+
+/* Inline, because gcc drops a call that does nothing but this. */
+KV_TEMPLATE void fetch(const float *row, size_t count)
+{
+    for (size_t i = 0; i < count && i < FETCH_MAX; i += 16) {
+        __builtin_prefetch(row + i);
+    }
+}
+
+KV_TEMPLATE void fetch_row(const struct kv_optim_args *slice, size_t at,
+                           size_t state_at, size_t state_length)
+{
+    fetch(slice->weight + at, slice->row_length);
+    for (unsigned s = 0; s < KV_OPTIM_SLOTS_MAX; s++) {
+        if (slice->slot[s] != NULL) {
+            fetch(slice->slot[s] + state_at, state_length);
+        }
+    }
+}
+
+static void point_at_row(struct kv_optim_args *row,
+                         const struct kv_optim_args *slice, size_t at,
+                         size_t state_at)
+{
+    row->weight = slice->weight + at;
+    row->new_weight = slice->new_weight + at;
+    row->first = slice->first + at;
+    for (unsigned s = 0; s < KV_OPTIM_SLOTS_MAX; s++) {
+        if (slice->slot[s] != NULL) {
+            row->slot[s] = slice->slot[s] + state_at;
+            row->new_slot[s] = slice->new_slot[s] + state_at;
+        }
+    }
+}
+
+/* Only what differs from row to row is written: a struct that was copied whole
+ * is read only after all stores before it, those of cold rows included. */
+void kv_optim_update_rows(const struct kv_optim *optim,
+                          const struct kv_optim_args *slice,
+                          const int64_t *rows, size_t row_count)
+{
+    size_t length = slice->row_length, state = optim->rows ? 1 : length;
+    int64_t first = (int64_t)(slice->first / length);
+    struct kv_optim_args row = *slice;
+
+    KV_CHECK(slice->first % length == 0);
+    row.count = length;
+    for (size_t i = 0; i < row_count; i++) {
+        size_t now = (size_t)(rows[i] - first);
+
+        if (i + ROWS_AHEAD < row_count) {
+            size_t soon = (size_t)(rows[i + ROWS_AHEAD] - first);
+
+            fetch_row(slice, soon * length, soon * state, state);
+        }
+        point_at_row(&row, slice, now * length, now * state);
+        row.gradient = slice->gradient + i * length;
+        optim->update(&row);
+    }
 }

@@ -28,6 +28,11 @@
  * less than (chunks + slices) * 2^-53 of itself, 1e-12 for a slice of 2 MB,
  * which moves a ratio by at most one last bit of f32, and hardly ever that.
  *
+ * Rows. With spec.lazy_update only rows that have a gradient are updated, by
+ * kv_optim_update_rows(); weights and state of the others stay as they are.
+ * Without it the others have a gradient of 0. Measure sees all elements either
+ * way. groupadagrad's state is one float a row: optim->rows.
+ *
  * Thread:  any. Nothing here has state.
  * Memory:  borrows. Allocates nothing. struct kv_optim and names are constants.
  * Result:  a bad name or number is KV_EINVAL with a sentence in `error` that
@@ -72,13 +77,15 @@ struct kv_optim_now {
     bool fresh;     /* All state is still zero. */
     double last_lr; /* The learning rate of the update before, or this one's. */
     bool plain;     /* As in struct kv_optim_scale. */
+    uint64_t key;
 };
 
 /* What is a key's own. */
 struct kv_optim_scale {
     double lr_mult, wd_mult; /* Times learning rate and weight decay. */
-    bool plain; /* lars: no trust ratio. MXNet: if the key's name ends in
-                   gamma, beta or bias. */
+    bool plain;   /* lars: no trust ratio. MXNet: if the key's name ends in
+                     gamma, beta or bias. */
+    uint64_t key; /* A number that no other key has: sgld's noise. */
 };
 
 /* One block of an update. Arrays hold `count` floats, aligned as floats are; an
@@ -92,8 +99,11 @@ struct kv_optim_args {
     const float *slot[KV_OPTIM_SLOTS_MAX];
     float *new_slot[KV_OPTIM_SLOTS_MAX];
     const void *step; /* What prepare() made. */
-    bool stream; /* Write past the caches: right if the value is larger than
-                    those. Outputs should be at multiples of 64 bytes. */
+    bool stream;    /* Write past the caches: right if the value is larger than
+                       those. Outputs should be at multiples of 64 bytes. */
+    uint64_t first; /* sgld: which element of the whole key comes first. */
+    size_t row_length; /* Elements; looked at if state is by rows. `count` is a
+                          multiple of it; slots hold one float a row. 0 is 1. */
 };
 
 enum kv_optim_lazy {
@@ -106,6 +116,7 @@ struct kv_optim {
     const char *name;
     const struct kv_optim_param *params; /* Ends with a NULL name. */
     enum kv_optim_lazy lazy;
+    bool rows;       /* Slots hold one float a row. */
     unsigned passes; /* Of measure() before each update; see above. */
 
     /* How many arrays of state each weight has, all zero before the first
@@ -148,10 +159,18 @@ size_t kv_optim_names(char *buf, size_t size);
 bool kv_optim_lazy(const struct kv_optim_spec *spec);
 
 /* What update t of a slice needs, 1 being the first after its state was all
- * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1, 1, false. */
+ * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1, 1, false, 0. */
 void kv_optim_prepare(const struct kv_optim_spec *spec,
                       const struct kv_optim_scale *scale, uint64_t t,
                       void *step);
+
+/* Update some rows of a slice, with one prepared step: `slice` describes all of
+ * it, but for `gradient`, which holds row_count rows, one after the other, and
+ * `count`, which is not looked at; a slot that is not there is NULL. rows[] are
+ * numbers in the whole key, in any order, each once and inside the slice. */
+void kv_optim_update_rows(const struct kv_optim *optim,
+                          const struct kv_optim_args *slice,
+                          const int64_t *rows, size_t row_count);
 
 /* In params[], by name or alias; -1 if there is none, as for common ones. */
 int kv_optim_param_index(const struct kv_optim *optim, const char *name);

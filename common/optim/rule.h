@@ -20,6 +20,14 @@
  *     RULE_FN struct norms measure(e, g, k, pass)   what to square
  *     static void absorb(struct step *k, unsigned pass, const double *norm)
  *
+ *     #define RULE_ROWS 1            its state is one float a row
+ *     #define RULE_NORMS 1
+ *     RULE_FN struct norms measure(e, g, k, 0)      what to square
+ *     RULE_FN struct elem row(struct elem e, float mean, struct step k)
+ *
+ * row() changes a row's state by the mean of the squares; update() then only
+ * reads it.
+ *
  * prepare() runs once an update, in double; pow() and exp() stay there.
  * update() runs once a weight and keeps to + - * / sqrtf, fabsf and selects:
  * those are exact to the last bit everywhere, so a rule gives the same result
@@ -48,6 +56,7 @@ struct elem {
     float w;
     float s[KV_OPTIM_SLOTS_MAX];
     unsigned slots; /* How many of s count. A constant in each loop. */
+    uint64_t at;    /* Which element of the whole key this is. */
 };
 
 /* What to take the squares of, for RULE_NORMS. */

@@ -16,6 +16,9 @@
 #ifndef RULE_PASSES
 #define RULE_PASSES 0
 #endif
+#ifndef RULE_ROWS
+#define RULE_ROWS 0
+#endif
 
 /* What travels from prepare() to update(), through opaque bytes. */
 struct rule_step {
@@ -35,7 +38,7 @@ _Static_assert(sizeof params / sizeof *params <= KV_OPTIM_PARAMS_MAX + 1,
 RULE_FN struct elem rule_load(const struct kv_optim_args *a, size_t i,
                               unsigned slots)
 {
-    struct elem e = {.w = a->weight[i], .slots = slots};
+    struct elem e = {.w = a->weight[i], .slots = slots, .at = a->first + i};
 
     for (unsigned s = 0; s < slots; s++) {
         e.s[s] = a->slot[s][i];
@@ -46,6 +49,9 @@ RULE_FN struct elem rule_load(const struct kv_optim_args *a, size_t i,
 #if RULE_NORMS
 #include "common/optim/rule_norms.h"
 #endif
+#if RULE_ROWS
+#include "common/optim/rule_rows.h"
+#else
 
 RULE_FN struct elem rule_at(const struct kv_optim_args *a, size_t i,
                             struct step k, unsigned slots)
@@ -138,6 +144,8 @@ static void rule_update(const struct kv_optim_args *a)
     RULE_LOOPS(a, s.k, s.slots, rule_may_stream(a, s.slots));
 }
 
+#endif
+
 static void rule_prepare(const double *p, const struct kv_optim_now *now,
                          void *step)
 {
@@ -151,6 +159,7 @@ const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME) = {
     .name = RULE_STRING(RULE_NAME),
     .params = params,
     .lazy = RULE_LAZY,
+    .rows = RULE_ROWS,
     .passes = RULE_PASSES,
     .slots = slots,
     .prepare = rule_prepare,

@@ -24,7 +24,7 @@
 struct key {
     struct kv_optim_spec spec;
     struct kv_optim_scale scale;
-    size_t count;
+    size_t count, row_length;
     size_t slice, block; /* Elements in each, but for the last. */
     uint64_t t;
     int live;
@@ -80,6 +80,8 @@ static inline struct kv_optim_args key_args(struct key *k, size_t i, size_t end,
                                             const void *step)
 {
     int from = k->live, to = k->in_place ? from : 1 - from;
+    size_t at =
+        k->spec.optim->rows && k->row_length > 1 ? i / k->row_length : i;
     struct kv_optim_args args = {
         .count = key_min(end - i, k->block),
         .weight = k->weight[from] + i,
@@ -87,11 +89,13 @@ static inline struct kv_optim_args key_args(struct key *k, size_t i, size_t end,
         .gradient = gradient + i,
         .step = step,
         .stream = k->stream,
+        .first = i,
+        .row_length = k->row_length,
     };
 
     for (unsigned s = 0; s < k->spec.optim->slots(k->spec.params); s++) {
-        args.slot[s] = k->slot[from][s] + i;
-        args.new_slot[s] = k->slot[to][s] + i;
+        args.slot[s] = k->slot[from][s] + at;
+        args.new_slot[s] = k->slot[to][s] + at;
     }
     return args;
 }
