@@ -34,9 +34,11 @@
 #define KV_COUNT_MAX (UINT64_C(1) << 40) /* Elements of a value. */
 #define KV_ADDRESS_MAX 255               /* "host:port". */
 #define KV_NAME_MAX 31                   /* Optimizer, parameter. */
-#define KV_PARAMS_MAX 16                 /* Parameters of an optimizer. */
+#define KV_PARAMS_TEXT_MAX 1023          /* Settings of an optimizer. */
 #define KV_TEXT_MAX 511                  /* An error's sentence. */
-#define KV_MISSING_MAX 16                /* Ranks named in a stall notice. */
+#define KV_NORMS_MAX 3                   /* Sums of a pass over a slice. */
+#define KV_PASSES_MAX 2   /* Before an update that needs norms. */
+#define KV_MISSING_MAX 16 /* Ranks named in a stall notice. */
 
 /* What one link may hold on a server in contributions to open rounds before
  * the server stops reading from it. */

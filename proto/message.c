@@ -11,6 +11,7 @@ static const char *const kind_names[] = {
     [MESSAGE_PULL] = "pull",     [MESSAGE_ANSWER] = "answer",
     [MESSAGE_AGAIN] = "again",   [MESSAGE_OPTIMIZER] = "optimizer",
     [MESSAGE_HYPER] = "hyper",   [MESSAGE_STALLED] = "stalled",
+    [MESSAGE_NORMS] = "norms",   [MESSAGE_TOTALS] = "totals",
 };
 
 const char *message_kind_name(enum message_kind kind)
@@ -63,7 +64,8 @@ const struct run *message_direct(const struct message *m)
 {
     const struct run *run;
 
-    if ((m->kind != MESSAGE_PUSH && m->kind != MESSAGE_ANSWER) ||
+    if ((m->kind != MESSAGE_PUSH && m->kind != MESSAGE_PULL &&
+         m->kind != MESSAGE_ANSWER) ||
         m->batch.run_count != 1) {
         return NULL;
     }

@@ -44,7 +44,9 @@ enum message_kind {
     MESSAGE_AGAIN,
     MESSAGE_OPTIMIZER,
     MESSAGE_HYPER,
-    MESSAGE_STALLED
+    MESSAGE_STALLED,
+    MESSAGE_NORMS,
+    MESSAGE_TOTALS
 };
 
 /* When a round ends; stated by each worker, the same for the whole job. */
@@ -117,6 +119,8 @@ struct message {
             uint32_t key_id, slice, dtype;
             uint64_t count;
             uint64_t row_length; /* 0, or divides count. */
+            uint32_t slices;     /* More than `slice`. */
+            bool plain;
         } open;
         struct {
             uint32_t slot;
@@ -124,10 +128,7 @@ struct message {
         } opened;
         struct message_batch batch;
         struct {
-            const char *name;
-            uint32_t param_count;
-            const char *param[KV_PARAMS_MAX];
-            double value[KV_PARAMS_MAX]; /* Finite. */
+            const char *name, *params;
         } optimizer;
         struct {
             const char *param;
@@ -139,6 +140,11 @@ struct message {
             uint32_t missing[KV_MISSING_MAX];
             bool connected[KV_MISSING_MAX];
         } stalled;
+        struct {
+            uint32_t slot, pass;
+            uint64_t round;
+            double sum[KV_NORMS_MAX];
+        } norms; /* NORMS and TOTALS. */
     };
 };
 

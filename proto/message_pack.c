@@ -27,6 +27,7 @@ struct parts {
         Kv__Optimizer optimizer;
         Kv__Hyper hyper;
         Kv__Stalled stalled;
+        Kv__Norms norms;
     };
     uint32_t slot[KV_BATCH_RUNS_MAX], count[KV_BATCH_RUNS_MAX];
     uint32_t size[KV_BATCH_RUNS_MAX];
@@ -154,6 +155,8 @@ static void fill_open(const struct message *m, struct parts *p,
     p->open.dtype = m->open.dtype;
     p->open.count = m->open.count;
     p->open.row_length = m->open.row_length;
+    p->open.slices = m->open.slices;
+    p->open.plain = m->open.plain;
     env->open = &p->open;
 }
 
@@ -243,13 +246,9 @@ static void fill_again(const struct message *m, struct parts *p,
 static void fill_optimizer(const struct message *m, struct parts *p,
                            Kv__Envelope *env)
 {
-    KV_CHECK(m->optimizer.param_count <= KV_PARAMS_MAX);
     kv__optimizer__init(&p->optimizer);
     p->optimizer.name = (char *)m->optimizer.name;
-    p->optimizer.n_param = m->optimizer.param_count;
-    p->optimizer.param = (char **)m->optimizer.param;
-    p->optimizer.n_value = m->optimizer.param_count;
-    p->optimizer.value = (double *)m->optimizer.value;
+    p->optimizer.params = (char *)m->optimizer.params;
     env->optimizer = &p->optimizer;
 }
 
@@ -281,6 +280,18 @@ static void fill_stalled(const struct message *m, struct parts *p,
     env->stalled = &p->stalled;
 }
 
+static void fill_norms(const struct message *m, struct parts *p,
+                       Kv__Envelope *env)
+{
+    kv__norms__init(&p->norms);
+    p->norms.slot = m->norms.slot;
+    p->norms.round = m->norms.round;
+    p->norms.pass = m->norms.pass;
+    p->norms.n_sum = KV_NORMS_MAX;
+    p->norms.sum = (double *)m->norms.sum;
+    env->norms = &p->norms; /* Or totals: the same place. */
+}
+
 /* --- Public -------------------------------------------------------------- */
 
 static const fill_fn fills[] = {
@@ -303,6 +314,8 @@ static const fill_fn fills[] = {
     [MESSAGE_OPTIMIZER] = fill_optimizer,
     [MESSAGE_HYPER] = fill_hyper,
     [MESSAGE_STALLED] = fill_stalled,
+    [MESSAGE_NORMS] = fill_norms,
+    [MESSAGE_TOTALS] = fill_norms,
 };
 
 enum kv_status message_pack(const struct message *m, void *out, size_t capacity,
@@ -312,7 +325,7 @@ enum kv_status message_pack(const struct message *m, void *out, size_t capacity,
     struct parts parts;
     size_t needed;
 
-    KV_CHECK(m->kind > MESSAGE_NONE && m->kind <= MESSAGE_STALLED);
+    KV_CHECK(m->kind > MESSAGE_NONE && m->kind <= MESSAGE_TOTALS);
     kv__envelope__init(&env);
     env.body_case = (Kv__Envelope__BodyCase)m->kind;
     fills[m->kind](m, &parts, &env);

@@ -1,6 +1,7 @@
 #include "proto/message_take.h"
 
 #include <math.h>
+#include <string.h>
 
 static const char bad_slot[] = "slot out of range";
 
@@ -29,6 +30,11 @@ const char *take_open(struct scratch *scratch, const Kv__Envelope *env,
     }
     out->open.count = pb->count;
     out->open.row_length = pb->row_length;
+    if (pb->slice >= pb->slices) {
+        return "open of a slice beyond the last";
+    }
+    out->open.slices = pb->slices;
+    out->open.plain = pb->plain != 0;
     return NULL;
 }
 
@@ -172,19 +178,11 @@ const char *take_optimizer(struct scratch *scratch, const Kv__Envelope *env,
     if (!take_text_ok(pb->name, 1, KV_NAME_MAX)) {
         return "optimizer with a malformed name";
     }
-    if (pb->n_param > KV_PARAMS_MAX || pb->n_value != pb->n_param) {
-        return "optimizer with uneven or too many parameters";
-    }
-    for (size_t i = 0; i < pb->n_param; i++) {
-        if (!take_text_ok(pb->param[i], 1, KV_NAME_MAX) ||
-            !isfinite(pb->value[i])) {
-            return "optimizer with a malformed parameter";
-        }
-        out->optimizer.param[i] = pb->param[i];
-        out->optimizer.value[i] = pb->value[i];
+    if (!take_text_ok(pb->params, 0, KV_PARAMS_TEXT_MAX)) {
+        return "optimizer with malformed settings";
     }
     out->optimizer.name = pb->name;
-    out->optimizer.param_count = (uint32_t)pb->n_param;
+    out->optimizer.params = pb->params;
     return NULL;
 }
 
@@ -229,5 +227,25 @@ const char *take_stalled(struct scratch *scratch, const Kv__Envelope *env,
     out->stalled.seconds = pb->seconds;
     out->stalled.listed = (uint32_t)pb->n_missing;
     out->stalled.missing_count = pb->missing_count;
+    return NULL;
+}
+
+const char *take_norms(struct scratch *scratch, const Kv__Envelope *env,
+                       size_t payload_size, struct message *out)
+{
+    const Kv__Norms *pb = out->kind == MESSAGE_NORMS ? env->norms : env->totals;
+
+    (void)scratch;
+    (void)payload_size;
+    if (pb->slot >= KV_SLOTS_MAX) {
+        return bad_slot;
+    }
+    if (pb->pass >= KV_PASSES_MAX || pb->n_sum != KV_NORMS_MAX) {
+        return "norms of an unknown pass, or not as many as there are";
+    }
+    out->norms.slot = pb->slot;
+    out->norms.round = pb->round;
+    out->norms.pass = pb->pass;
+    memcpy(out->norms.sum, pb->sum, sizeof out->norms.sum);
     return NULL;
 }

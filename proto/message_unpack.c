@@ -259,6 +259,8 @@ static const struct {
     [MESSAGE_OPTIMIZER] = {take_optimizer, WITHOUT_PAYLOAD},
     [MESSAGE_HYPER] = {take_hyper, WITHOUT_PAYLOAD},
     [MESSAGE_STALLED] = {take_stalled, WITHOUT_PAYLOAD},
+    [MESSAGE_NORMS] = {take_norms, WITHOUT_PAYLOAD},
+    [MESSAGE_TOTALS] = {take_norms, WITHOUT_PAYLOAD},
 };
 
 static void *pb_alloc(void *scratch, size_t size)
@@ -287,7 +289,7 @@ static const char *unpack(struct scratch *scratch, const void *meta,
         return "metadata cannot be parsed";
     }
     if (env->body_case < KV__ENVELOPE__BODY_WELCOME ||
-        env->body_case > KV__ENVELOPE__BODY_STALLED) {
+        env->body_case > KV__ENVELOPE__BODY_TOTALS) {
         return "message of an unknown kind";
     }
     out->kind = (enum message_kind)env->body_case;

@@ -105,6 +105,16 @@ static void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
     }
 }
 
+static void on_norms(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                     uint32_t pass, const double *sums)
+{
+    struct seat *seat = seat_answering(ctx, rank);
+
+    if (seat != NULL) {
+        session_norms(&seat->session, slot, round, pass, sums);
+    }
+}
+
 static void on_released(void *ctx, uint32_t rank)
 {
     struct shard_thread *t = ctx;
@@ -118,6 +128,7 @@ void seats_events(struct shard_thread *t, struct shard_events *out)
 {
     *out = (struct shard_events){.answer = on_answer,
                                  .opened = on_opened,
+                                 .norms = on_norms,
                                  .released = on_released,
                                  .ctx = t};
 }

@@ -160,8 +160,9 @@ static enum kv_status on_open(struct session *s, uint64_t request_id,
                               const struct message *m, const void *payload,
                               size_t size)
 {
-    struct slice_desc desc = {m->open.key_id, m->open.slice, m->open.dtype,
-                              m->open.count, m->open.row_length};
+    struct slice_desc desc = {
+        m->open.key_id,     m->open.slice,  m->open.dtype, m->open.count,
+        m->open.row_length, m->open.slices, m->open.plain};
 
     shard_open(s->shard, s->rank, request_id, &desc, size > 0 ? payload : NULL,
                size);
@@ -175,13 +176,9 @@ static void on_optimizer(struct session *s, uint64_t request_id,
 {
     char error[KV_OPTIM_ERROR_MAX] = "";
     struct kv_optim_spec spec;
-    enum kv_status status =
-        kv_optim_parse(m->optimizer.name, "", &spec, error, sizeof error);
+    enum kv_status status = kv_optim_parse(
+        m->optimizer.name, m->optimizer.params, &spec, error, sizeof error);
 
-    for (uint32_t i = 0; status == KV_OK && i < m->optimizer.param_count; i++) {
-        status = kv_optim_choose(&spec, m->optimizer.param[i],
-                                 m->optimizer.value[i], error, sizeof error);
-    }
     if (status == KV_OK) {
         status = shard_optimizer(s->shard, &spec, error, sizeof error);
     }
@@ -207,6 +204,10 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
         return on_push(s, m, payload, now_ms);
     case MESSAGE_PULL:
         return on_pull(s, m, payload);
+    case MESSAGE_TOTALS:
+        shard_totals(s->shard, s->rank, m->norms.slot, m->norms.round,
+                     m->norms.pass, m->norms.sum);
+        return KV_OK;
     case MESSAGE_OPEN:
     case MESSAGE_OPTIMIZER:
     case MESSAGE_HYPER:

@@ -77,6 +77,9 @@ void session_stalled(struct session *s, uint32_t slot, uint64_t round,
                      uint32_t seconds, const uint32_t *missing,
                      const bool *connected, uint32_t missing_count);
 
+void session_norms(struct session *s, uint32_t slot, uint64_t round,
+                   uint32_t pass, const double *sums);
+
 /* Send what is batched. After each frame that was handled, for every session
  * that got answers. */
 void session_flush(struct session *s);

@@ -155,6 +155,18 @@ void session_stalled(struct session *s, uint32_t slot, uint64_t round,
     send(s, &m, 0);
 }
 
+void session_norms(struct session *s, uint32_t slot, uint64_t round,
+                   uint32_t pass, const double *sums)
+{
+    struct message m = {.kind = MESSAGE_NORMS};
+
+    m.norms.slot = slot;
+    m.norms.round = round;
+    m.norms.pass = pass;
+    memcpy(m.norms.sum, sums, sizeof m.norms.sum);
+    send(s, &m, 0);
+}
+
 void session_flush(struct session *s)
 {
     flush_slots(s, MESSAGE_ANSWER, &s->acks);

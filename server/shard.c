@@ -235,6 +235,7 @@ void shard_free(struct shard *s)
         shard_forget(s, rank);
     }
     shard_free_shares(s);
+    shard_free_norms(s);
     shard_free_slices(s);
     map_fini(&s->awaited);
     mem_free(s->ranks);

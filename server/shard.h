@@ -19,6 +19,12 @@
  * and what that session contributed to rounds still open goes with it
  * (shard_forget): its worker sends it again.
  *
+ * Some rules need norms of the whole key, whose slices lie on several shards.
+ * Then a round that is complete is measured first, its sums go to the ranks
+ * that pushed, and it is committed with the totals that come back: the workers
+ * have links to all shards, and resend whatever is unanswered. Sums stay with
+ * the value for a rank that missed them.
+ *
  * The sum is a left fold in rank order, whatever the order of arrival.
  *
  * Thread:  whichever one calls, with kv_flush_denormals() in force.
@@ -58,6 +64,11 @@ struct shard_events {
     void (*opened)(void *ctx, uint32_t rank, uint64_t request_id,
                    enum kv_status status, const char *text, uint32_t slot,
                    uint64_t round);
+    /* The slice's sums of a pass, of the round that this rank has pushed: the
+     * worker adds those of all slices of the key, and shard_totals() wants the
+     * result from one rank. */
+    void (*norms)(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                  uint32_t pass, const double *sums);
     /* The rank holds less than before: its reading may go on. Must not call
      * back into the shard. */
     void (*released)(void *ctx, uint32_t rank);
@@ -88,6 +99,8 @@ struct slice_desc {
     uint32_t dtype; /* Off the wire; checked here. */
     uint64_t count;
     uint64_t row_length; /* Elements; 0 when dense. */
+    uint32_t slices;     /* Of the key. */
+    bool plain;          /* No trust ratio for it (lars). */
 };
 
 /* Create (value != NULL, borrowed, size bytes) or attach. `opened` runs at
@@ -114,6 +127,11 @@ void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round);
  * borrowed. */
 void shard_pull_rows(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, const void *rows, uint32_t count);
+
+/* KV_NORMS_MAX sums over the whole key, of a pass of the round that this rank
+ * has pushed. What is late or not asked for is ignored. */
+void shard_totals(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
+                  uint32_t pass, const double *totals);
 
 /* The session of this rank ended. */
 void shard_forget(struct shard *s, uint32_t rank);

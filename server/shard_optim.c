@@ -8,36 +8,10 @@
  * to a lower generation is not read any more. So there is nothing that a kill
  * could leave half done, and nothing to wait for. */
 
-static uint64_t bits_of(double value)
-{
-    uint64_t bits;
-
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-static double double_of(uint64_t bits)
-{
-    double value;
-
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-static bool same(const struct kv_optim_spec *a, const struct kv_optim_spec *b)
-{
-    if (a->optim != b->optim) {
-        return false;
-    }
-    for (int i = 0; a->optim->params[i].name != NULL; i++) {
-        if (bits_of(a->params[i]) != bits_of(b->params[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* --- In the arena --------------------------------------------------------- */
+
+_Static_assert(KV_OPTIM_TEXT_MAX <= KV_PARAMS_TEXT_MAX + 1,
+               "settings do not fit");
 
 static void fill(struct spec_block *b, const struct kv_optim_spec *spec,
                  uint64_t generation)
@@ -45,12 +19,7 @@ static void fill(struct spec_block *b, const struct kv_optim_spec *spec,
     memset(b, 0, sizeof *b);
     b->generation = generation;
     snprintf(b->name, sizeof b->name, "%s", spec->optim->name);
-    for (int i = 0; spec->optim->params[i].name != NULL; i++) {
-        snprintf(b->param[i].name, sizeof b->param[i].name, "%s",
-                 spec->optim->params[i].name);
-        b->param[i].bits = bits_of(spec->params[i]);
-        b->param_count++;
-    }
+    kv_optim_format(spec, b->params, sizeof b->params);
 }
 
 static void use(struct shard *s, struct spec_block *b,
@@ -69,13 +38,8 @@ static enum kv_status parse(struct spec_block *b, struct kv_optim_spec *spec,
     enum kv_status status;
 
     b->name[KV_NAME_MAX] = '\0';
-    status = kv_optim_parse(b->name, "", spec, error, error_size);
-    for (size_t i = 0; status == KV_OK && i < b->param_count; i++) {
-        b->param[i].name[KV_NAME_MAX] = '\0';
-        status =
-            kv_optim_choose(spec, b->param[i].name, double_of(b->param[i].bits),
-                            error, error_size);
-    }
+    b->params[KV_PARAMS_TEXT_MAX] = '\0';
+    status = kv_optim_parse(b->name, b->params, spec, error, error_size);
     return status == KV_EINVAL ? KV_EMISMATCH : status;
 }
 
@@ -91,8 +55,7 @@ enum kv_status shard_recover_spec(struct shard *s, char *error,
         return KV_OK;
     }
     b = arena_at(s->arena, offset);
-    if (arena_claim(s->arena, offset) != KV_OK || b->generation == 0 ||
-        b->param_count > KV_OPTIM_PARAMS_MAX) {
+    if (arena_claim(s->arena, offset) != KV_OK || b->generation == 0) {
         snprintf(error, error_size,
                  "the arena is damaged: the optimizer's settings make no "
                  "sense");
@@ -134,22 +97,14 @@ static enum kv_status check_room(const struct shard *s, unsigned slots,
     return KV_OK;
 }
 
-enum kv_status shard_optimizer(struct shard *s,
-                               const struct kv_optim_spec *spec, char *error,
-                               size_t error_size)
+/* In force by one store, from each slice's next round on. */
+static enum kv_status install(struct shard *s, const struct kv_optim_spec *spec,
+                              uint64_t generation, char *error,
+                              size_t error_size)
 {
-    unsigned slots = spec->optim->slots(spec->params);
-    struct spec_block *old = s->spec_block, *b;
-    enum kv_status status;
+    struct spec_block *old = s->spec_block;
+    struct spec_block *b = arena_alloc(s->arena, sizeof *b);
 
-    if (old != NULL && same(&s->spec, spec)) {
-        return KV_OK;
-    }
-    status = check_room(s, slots, spec->optim->name, error, error_size);
-    if (status != KV_OK) {
-        return status;
-    }
-    b = arena_alloc(s->arena, sizeof *b);
     if (b == NULL) {
         snprintf(error, error_size,
                  "the server has no room left for the settings of optimizer "
@@ -157,7 +112,7 @@ enum kv_status shard_optimizer(struct shard *s,
                  spec->optim->name, sizeof *b);
         return KV_ENOSPC;
     }
-    fill(b, spec, s->generation + 1);
+    fill(b, spec, generation);
     arena_store(&arena_words(s->arena)[SHARD_WORD_SPEC],
                 arena_offset(s->arena, b));
     if (old != NULL) {
@@ -167,12 +122,50 @@ enum kv_status shard_optimizer(struct shard *s,
     return KV_OK;
 }
 
+static bool same(const struct spec_block *b, const struct kv_optim_spec *spec)
+{
+    char params[sizeof b->params];
+
+    kv_optim_format(spec, params, sizeof params);
+    return strcmp(b->name, spec->optim->name) == 0 &&
+           strcmp(b->params, params) == 0;
+}
+
+enum kv_status shard_optimizer(struct shard *s,
+                               const struct kv_optim_spec *spec, char *error,
+                               size_t error_size)
+{
+    unsigned slots = spec->optim->slots(spec->params);
+    enum kv_status status;
+
+    if (s->spec_block != NULL && same(s->spec_block, spec)) {
+        return KV_OK;
+    }
+    if (s->measures > 0) {
+        snprintf(error, error_size,
+                 "%u rounds are being measured for %s: set another optimizer "
+                 "when no push is under way",
+                 s->measures, s->spec.optim->name);
+        return KV_EBUSY;
+    }
+    if (spec->optim->rows) {
+        snprintf(error, error_size,
+                 "%s keeps state by rows, which servers cannot do yet",
+                 spec->optim->name);
+        return KV_ENOTSUP;
+    }
+    status = check_room(s, slots, spec->optim->name, error, error_size);
+    if (status != KV_OK) {
+        return status;
+    }
+    return install(s, spec, s->generation + 1, error, error_size);
+}
+
 enum kv_status shard_hyper(struct shard *s, const char *param, double value,
                            char *error, size_t error_size)
 {
     struct kv_optim_spec spec = s->spec;
     enum kv_status status;
-    int index;
 
     if (s->spec_block == NULL) {
         snprintf(error, error_size,
@@ -185,13 +178,5 @@ enum kv_status shard_hyper(struct shard *s, const char *param, double value,
     if (status != KV_OK) {
         return status;
     }
-    index = kv_optim_param_index(spec.optim, param);
-    if (index < 0) {
-        snprintf(error, error_size, "%s cannot change while training", param);
-        return KV_EINVAL;
-    }
-    arena_store(&s->spec_block->param[index].bits, bits_of(spec.params[index]));
-    s->spec = spec;
-    s->cache.updates = 0;
-    return KV_OK;
+    return install(s, &spec, s->generation, error, error_size);
 }

@@ -7,6 +7,7 @@
  *   shard_round.c   commit: sum, rule, one store, answers
  *   shard_share.c   what a rank has open: contributions and waiting pulls
  *   shard_rows.c    the same for row_sparse slices, which change by the row
+ *   shard_norms.c   what must be known of a whole key before a commit
  *   shard_slice.c   slices in the arena: creation, recovery
  *   shard_open.c    create, attach, wait for creation
  *   shard_optim.c   the optimizer's settings in the arena
@@ -38,6 +39,8 @@ struct slice_record {
     uint64_t count;
     uint32_t key_id, slice, dtype;
     uint32_t row_length; /* Elements; 0 when dense. */
+    uint32_t slices;     /* Of the key. */
+    uint32_t plain;
 };
 
 /* A value block: this, seq[], weights in their dtype, then `slots` arrays of
@@ -55,8 +58,9 @@ struct value {
     uint32_t seqs; /* Ranks with a sequence number; 0 unless per_rank. */
     uint64_t rows; /* Offset. */
     uint64_t changed;
-    uint64_t reserved[2];
-    uint64_t seq[]; /* By rank. */
+    uint64_t passes; /* That the last round was measured in. */
+    double sums[KV_PASSES_MAX][KV_NORMS_MAX]; /* Of this slice, then. */
+    uint64_t seq[];                           /* By rank. */
 };
 
 /* The optimizer in force. One that differs in more than a live number gets a
@@ -64,11 +68,7 @@ struct value {
 struct spec_block {
     uint64_t generation; /* From 1. */
     char name[KV_NAME_MAX + 1];
-    uint64_t param_count;
-    struct {
-        char name[KV_NAME_MAX + 1];
-        uint64_t bits; /* Of the double; changed in place by one store. */
-    } param[KV_OPTIM_PARAMS_MAX];
+    char params[KV_PARAMS_TEXT_MAX + 1];
 };
 
 struct fence_block {
@@ -111,13 +111,24 @@ struct share {
     struct region *region; /* That the payload lies in, or NULL. */
 };
 
+/* A complete round that is being measured. */
+struct measure {
+    struct measure *next; /* Idle ones. */
+    uint32_t pass;
+    double sums[KV_PASSES_MAX][KV_NORMS_MAX];
+    unsigned char step[KV_OPTIM_STEP_MAX];
+};
+
 struct entry {
     struct slice_record *record; /* In the arena. */
     struct value *value;         /* In the arena; held. */
     struct share **shares;       /* By rank. */
+    struct measure *measure;     /* NULL: none is under way. */
     size_t count;
     enum kv_dtype dtype;
     uint32_t row_length; /* 0 when dense. */
+    uint32_t slices;     /* Of the key. */
+    bool plain;
     uint32_t slot;
     uint32_t arrived; /* Shares that have pushed. */
     uint32_t waiting; /* Shares that pull. */
@@ -170,6 +181,8 @@ struct shard {
     struct map awaited; /* The same -> struct awaited. */
     struct rank *ranks;
     struct share *idle_shares;
+    struct measure *idle_measures;
+    uint32_t measures; /* Under way. */
     struct share_slab *share_slabs;
     struct fence_block *fence;
 
@@ -296,6 +309,29 @@ void shard_rule(struct shard *s, enum kv_dtype dtype,
                 struct kv_optim_args *args, const void *old, void *new);
 
 extern const float shard_zeros[SHARD_BLOCK];
+
+/* A block of the round: all that a rule reads, from `first` on, of n inputs. */
+void shard_block(struct shard *s, const struct entry *e, size_t n, size_t first,
+                 struct kv_optim_args *args);
+size_t shard_inputs(struct shard *s, const struct entry *e);
+
+/* --- shard_norms.c -------------------------------------------------------- */
+
+/* Does this round have to be measured, by others' help? */
+bool shard_norms_needed(const struct shard *s, const struct entry *e);
+
+/* The complete round has all that it needs: commit it. Otherwise it is asked
+ * for, and the round is closed by shard_totals(). KV_ENOMEM. */
+KV_MUST_CHECK enum kv_status shard_norms_ready(struct shard *s, struct entry *e,
+                                               bool *ready);
+
+/* The round is committed, or not complete any more. */
+void shard_norms_end(struct shard *s, struct entry *e);
+
+/* The rank pushes a round again that was committed with these sums. */
+void shard_norms_again(struct shard *s, uint32_t rank, const struct entry *e,
+                       uint64_t round);
+void shard_free_norms(struct shard *s);
 
 /* --- shard_rows.c --------------------------------------------------------- */
 

@@ -88,6 +88,31 @@ static enum kv_status check_payload(struct shard *s, const struct entry *e,
     return KV_OK;
 }
 
+/* Norms are of a round and of all elements. */
+static enum kv_status check_norms(struct shard *s, const struct entry *e,
+                                  uint32_t rank)
+{
+    if (s->generation == 0 || s->spec.optim->passes == 0) {
+        return KV_OK;
+    }
+    if (e->row_length > 0) {
+        return shard_refuse(s, KV_ENOTSUP,
+                            "rank %u pushes key %u slice %u: %s does not work "
+                            "on row_sparse values yet",
+                            rank, e->key_id, e->slice, s->spec.optim->name);
+    }
+    if (s->policy->per_rank && e->slices > 1) {
+        return shard_refuse(s, KV_ENOTSUP,
+                            "rank %u pushes key %u slice %u: %s needs the norm "
+                            "of all %u slices of a round, and dist_async has "
+                            "no rounds; use dist_sync or larger slices "
+                            "(--slice-bytes)",
+                            rank, e->key_id, e->slice, s->spec.optim->name,
+                            e->slices);
+    }
+    return KV_OK;
+}
+
 /* Is `round` the next push of this rank, and not there yet? */
 static enum kv_status check_next(struct shard *s, const struct entry *e,
                                  uint32_t rank, uint64_t round,
@@ -114,7 +139,7 @@ static enum kv_status check_next(struct shard *s, const struct entry *e,
             "optimizer: call kvw_set_optimizer first",
             rank, e->key_id, e->slice);
     }
-    return KV_OK;
+    return check_norms(s, e, rank);
 }
 
 /* Close the round, or keep the contribution until others close it. */
@@ -126,13 +151,16 @@ static enum kv_status contribute(struct shard *s, struct entry *e,
     share->pushed = true;
     e->arrived++;
     v = shard_view(s, e);
-    if (s->policy->closes(&v)) {
+    if (s->policy->closes(&v) && !shard_norms_needed(s, e)) {
         shard_close_round(s, e);
         return KV_OK;
     }
     if (shard_share_keep(s, share) != KV_OK) {
         shard_share_unpush(s, share);
         return shard_no_memory(s);
+    }
+    if (s->policy->closes(&v)) {
+        shard_close_round(s, e); /* Once it was measured. */
     }
     return KV_OK;
 }
@@ -159,6 +187,7 @@ static enum kv_status push(struct shard *s, uint32_t rank, struct entry *e,
         return drop(s, p->buffer, status);
     }
     if (round <= committed) {
+        shard_norms_again(s, rank, e, round);
         shard_answer_push(s, rank, e->slot, round, KV_OK);
         return drop(s, p->buffer, KV_OK);
     }

@@ -7,7 +7,7 @@ const float shard_zeros[SHARD_BLOCK] __attribute__((aligned(64)));
 
 /* --- The sum over the ranks, and the rule --------------------------------- */
 
-static size_t gather(struct shard *s, const struct entry *e)
+size_t shard_inputs(struct shard *s, const struct entry *e)
 {
     size_t n = 0;
 
@@ -67,36 +67,58 @@ void shard_rule(struct shard *s, enum kv_dtype dtype,
     kv_from_f32(dtype, s->new_weight, new, args->count);
 }
 
-/* One block: sum, then weights and state out of place. */
-static void update_block(struct shard *s, const struct entry *e, size_t n,
-                         const struct value *next, struct kv_optim_args *args,
-                         size_t first)
+void shard_block(struct shard *s, const struct entry *e, size_t n, size_t first,
+                 struct kv_optim_args *args)
 {
-    size_t offset = first * kv_dtype_size(e->dtype);
-    const char *old = (const char *)shard_weights(e->value) + offset;
-    char *new = (char *)shard_weights(next) + offset;
+    const char *old = shard_weights(e->value);
     bool fresh = e->value->generation != s->generation;
+    size_t left = e->count - first;
 
+    args->count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
     args->gradient = kv_codec_sum_view(s->codecs, s->inputs, n, e->dtype, first,
                                        args->count, s->gradient);
     for (unsigned i = 0; i < s->spec_slots; i++) {
         args->slot[i] =
             fresh ? shard_zeros
                   : shard_slot(e->value, e->dtype, e->count, i) + first;
+    }
+    old += first * kv_dtype_size(e->dtype);
+    args->weight = (const float *)(const void *)old;
+    if (e->dtype != KV_F32) {
+        kv_to_f32(e->dtype, old, s->weight, args->count);
+        args->weight = s->weight;
+    }
+}
+
+/* One block: sum, then weights and state out of place. */
+static void update_block(struct shard *s, const struct entry *e, size_t n,
+                         const struct value *next, struct kv_optim_args *args,
+                         size_t first)
+{
+    char *new = (char *)shard_weights(next) + first *kv_dtype_size(e->dtype);
+
+    shard_block(s, e, n, first, args);
+    for (unsigned i = 0; i < s->spec_slots; i++) {
         args->new_slot[i] = shard_slot(next, e->dtype, e->count, i) + first;
     }
-    shard_rule(s, e->dtype, args, old, new);
+    args->new_weight = (float *)(void *)new;
+    if (e->dtype != KV_F32) {
+        args->new_weight = s->new_weight;
+    }
+    s->spec.optim->update(args);
+    if (e->dtype != KV_F32) {
+        kv_from_f32(e->dtype, s->new_weight, new, args->count);
+    }
 }
 
 static void update(struct shard *s, const struct entry *e, size_t n,
                    const struct value *next)
 {
-    struct kv_optim_args args = {.step = shard_step(s, next->updates)};
+    struct kv_optim_args args = {.step = e->measure != NULL
+                                             ? e->measure->step
+                                             : shard_step(s, next->updates)};
 
     for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
-        size_t left = e->count - first;
-
-        args.count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
         update_block(s, e, n, next, &args, first);
     }
 }
@@ -115,6 +137,11 @@ void shard_next_head(const struct shard *s, const struct entry *e,
     next->slots = s->spec_slots;
     if (s->generation != 0) {
         next->updates = (fresh ? 0 : old->updates) + 1;
+    }
+    next->passes = 0;
+    if (e->measure != NULL) {
+        next->passes = e->measure->pass;
+        memcpy(next->sums, e->measure->sums, sizeof next->sums);
     }
     for (uint32_t rank = 0; rank < next->seqs; rank++) {
         const struct share *share = e->shares[rank];
@@ -136,7 +163,7 @@ static enum kv_status commit(struct shard *s, struct entry *e)
     if (next == NULL) {
         return KV_ENOSPC;
     }
-    n = gather(s, e);
+    n = shard_inputs(s, e);
     shard_next_head(s, e, next);
     if (s->generation != 0) {
         update(s, e, n, next);
@@ -221,9 +248,16 @@ static void refuse_round(struct shard *s, struct entry *e)
 
 void shard_close_round(struct shard *s, struct entry *e)
 {
-    enum kv_status status =
-        e->row_length > 0 ? shard_rows_commit(s, e) : commit(s, e);
+    bool ready = false;
+    enum kv_status status = shard_norms_ready(s, e, &ready);
 
+    if (status == KV_OK && !ready) {
+        return;
+    }
+    if (status == KV_OK) {
+        status = e->row_length > 0 ? shard_rows_commit(s, e) : commit(s, e);
+    }
+    shard_norms_end(s, e);
     if (status != KV_OK) {
         refuse_round(s, e);
         return;

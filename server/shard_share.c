@@ -185,6 +185,7 @@ void shard_share_unpush(struct shard *s, struct share *share)
     KV_CHECK(share->pushed);
     share->entry->arrived--;
     share->pushed = false;
+    shard_norms_end(s, share->entry);
     if (share->kept) {
         s->ranks[share->rank].pushed_count--;
     }

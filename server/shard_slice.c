@@ -116,6 +116,8 @@ static enum kv_status enter(struct shard *s, struct slice_record *r,
     e->count = r->count;
     e->dtype = (enum kv_dtype)r->dtype;
     e->row_length = r->row_length;
+    e->slices = r->slices;
+    e->plain = r->plain != 0;
     e->key_id = r->key_id;
     e->slice = r->slice;
     status = map_put(&s->slices, shard_slice_key(r->key_id, r->slice), e);
@@ -197,6 +199,8 @@ enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
     r->slice = desc->slice;
     r->dtype = desc->dtype;
     r->row_length = (uint32_t)desc->row_length;
+    r->slices = desc->slices;
+    r->plain = desc->plain;
     status = enter(s, r, v, out);
     if (status != KV_OK) {
         goto err_blocks;

@@ -41,8 +41,9 @@ void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
         struct policy_view v;
         uint32_t missing;
 
-        if (share == NULL || share->since_ms + age_ms > now_ms) {
-            continue;
+        if (share == NULL || share->since_ms + age_ms > now_ms ||
+            share->entry->measure != NULL) {
+            continue; /* A measured round waits for nobody's push. */
         }
         v = shard_view(s, share->entry);
         missing = find_missing(s, share);

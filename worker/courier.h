@@ -114,6 +114,9 @@ struct courier_io {
     /* A notice of the server: pushes of others are missing. */
     void (*stalled)(void *ctx, const struct slice *slice,
                     const struct message *m);
+    /* What the server has measured of the round of this push, which waits for
+     * courier_totals(). */
+    void (*norms)(void *ctx, struct part *push, const struct message *m);
     void *ctx;
 };
 
@@ -132,6 +135,13 @@ KV_MUST_CHECK enum kv_status courier_add_slice(struct courier *c,
 
 void courier_submit(struct courier *c, struct part *p);
 void courier_request(struct courier *c, struct request *r);
+
+/* The slice's push that was sent and is not answered; NULL: there is none. */
+struct part *courier_sent_push(const struct slice *s);
+
+/* KV_NORMS_MAX sums over the whole key, for the round of this push. Lost with
+ * the link: the server asks again. */
+void courier_totals(struct part *push, uint32_t pass, const double *totals);
 
 /* Connected and welcomed: everything unanswered is ready to go again. The link
  * before is gone, with its queue. */

@@ -175,6 +175,24 @@ static enum kv_status on_error(struct courier *c, const struct message *m)
     return KV_OK;
 }
 
+/* --- Norms ---------------------------------------------------------------- */
+
+/* Of a push that is answered already: it may have been sent twice. */
+static enum kv_status on_norms(struct courier *c, const struct message *m)
+{
+    struct slice *s = courier_slice(c, m->norms.slot);
+    struct part *push;
+
+    if (s == NULL) {
+        return KV_EPROTO;
+    }
+    push = courier_sent_push(s);
+    if (push != NULL && push->round == m->norms.round) {
+        c->io.norms(c->io.ctx, push, m);
+    }
+    return KV_OK;
+}
+
 /* --- Requests ------------------------------------------------------------ */
 
 static enum kv_status on_reply(struct courier *c, uint64_t request_id,
@@ -215,6 +233,8 @@ enum kv_status courier_frame(struct courier *c, uint64_t request_id,
         return on_again(c, m);
     case MESSAGE_ERROR:
         return on_error(c, m);
+    case MESSAGE_NORMS:
+        return on_norms(c, m);
     case MESSAGE_STALLED:
         if (courier_slice(c, m->stalled.slot) == NULL) {
             return KV_EPROTO;

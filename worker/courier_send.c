@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "common/base/check.h"
 #include "worker/courier_core.h"
 
@@ -37,6 +39,27 @@ static bool send_frame(struct courier *c, const struct message *m,
         return false;
     }
     return true;
+}
+
+/* --- Norms ---------------------------------------------------------------- */
+
+struct part *courier_sent_push(const struct slice *s)
+{
+    return s->push != NULL && s->push->state == PART_SENT ? s->push : NULL;
+}
+
+void courier_totals(struct part *push, uint32_t pass, const double *totals)
+{
+    struct courier *c = push->slice->courier;
+    struct message m = {.kind = MESSAGE_TOTALS};
+
+    m.norms.slot = push->slice->slot;
+    m.norms.round = push->round;
+    m.norms.pass = pass;
+    memcpy(m.norms.sum, totals, sizeof m.norms.sum);
+    if (c->up) {
+        (void)send_frame(c, &m, NULL, 0, NULL);
+    }
 }
 
 /* --- Requests ------------------------------------------------------------ */

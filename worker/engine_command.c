@@ -60,6 +60,7 @@ struct command {
     struct engine *engine;
     struct kvw_op *op;
     struct message message;
+    char params[KV_PARAMS_TEXT_MAX + 1]; /* Of an optimizer. */
     uint32_t left;
     struct request requests[]; /* By route. */
 };
@@ -85,9 +86,9 @@ static void on_commanded(struct request *q, enum kv_status status,
     }
 }
 
-static void fill_message(const struct kvw_op *op, struct message *m)
+static void fill_message(const struct command *c, struct message *m)
 {
-    const struct kv_optim *optim = op->optimizer.optim;
+    const struct kvw_op *op = c->op;
 
     if (op->kind == OP_HYPER) {
         m->kind = MESSAGE_HYPER;
@@ -96,12 +97,8 @@ static void fill_message(const struct kvw_op *op, struct message *m)
         return;
     }
     m->kind = MESSAGE_OPTIMIZER;
-    m->optimizer.name = optim->name;
-    for (uint32_t i = 0; optim->params[i].name != NULL; i++) {
-        m->optimizer.param[i] = optim->params[i].name;
-        m->optimizer.value[i] = op->optimizer.params[i];
-        m->optimizer.param_count = i + 1;
-    }
+    m->optimizer.name = op->optimizer.optim->name;
+    m->optimizer.params = c->params;
 }
 
 static void command(struct engine *e, struct kvw_op *op)
@@ -117,9 +114,12 @@ static void command(struct engine *e, struct kvw_op *op)
     }
     c->engine = e;
     c->op = op;
+    if (op->kind == OP_OPTIMIZER) {
+        kv_optim_format(&op->optimizer, c->params, sizeof c->params);
+    }
     c->left = e->route_count;
     for (uint32_t i = 0; i < e->route_count; i++) {
-        fill_message(op, &c->requests[i].message);
+        fill_message(c, &c->requests[i].message);
         c->requests[i].done = on_commanded;
         c->requests[i].owner = c;
     }

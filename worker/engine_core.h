@@ -6,6 +6,7 @@
  *   engine_init.c      registering keys
  *   engine_transfer.c  push and pull
  *   engine_moves.c     the same with row_sparse tensors
+ *   engine_norms.c     norms of a whole key, for optimizers that need them
  *   engine_command.c   barriers, optimizer, figures, leaving
  *   engine_describe.c  what is it waiting for?
  *
@@ -92,6 +93,10 @@ void engine_unknown_key(const struct engine *e, struct kvw_op *op,
                         const struct key_spec *spec);
 void engine_stands_twice(const struct engine *e, struct kvw_op *op,
                          const struct key_spec *spec);
+
+/* The server asks for norms of the key that this push belongs to. */
+void engine_norms(struct route *r, struct part *part, const struct message *m);
+void engine_norms_free(struct kvw_op *op);
 
 void engine_moves(struct engine *e, struct kvw_op *op);
 void engine_moves_free(struct kvw_op *op);

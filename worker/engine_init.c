@@ -170,6 +170,8 @@ static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
     q->message.open.row_length = n->key->spec.storage == KV_ROW_SPARSE
                                      ? moves_row_length(&n->key->spec)
                                      : 0;
+    q->message.open.slices = n->key->slice_count;
+    q->message.open.plain = keys_plain(&n->key->spec);
     if (e->job.rank == 0) {
         q->payload = (const char *)n->item->data[0] +
                      (size_t)(index * n->key->slice_step) * element;

@@ -91,6 +91,7 @@ static const struct route_events events = {
     .up = on_up,
     .part_done = engine_part_done,
     .stalled = engine_stalled,
+    .norms = engine_norms,
     .ready = on_ready,
     .failed = on_failed,
     .closed = on_closed,

@@ -129,6 +129,7 @@ void engine_one_less(struct engine *e, struct kvw_op *op)
     if (--op->left > 0) {
         return;
     }
+    engine_norms_free(op);
     if (op->kind == OP_MOVES) {
         engine_moves_free(op);
     }

@@ -64,6 +64,21 @@ enum kv_status keys_cut(struct key *key, uint64_t step, uint64_t slice_count)
     return KV_OK;
 }
 
+bool keys_plain(const struct key_spec *spec)
+{
+    static const char *const endings[] = {"gamma", "beta", "bias"};
+    size_t size = spec->name == NULL ? 0 : strlen(spec->name);
+
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        size_t end = strlen(endings[i]);
+
+        if (size >= end && strcmp(spec->name + size - end, endings[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- Texts ---------------------------------------------------------------- */
 
 const char *keys_text(const struct key_spec *spec, char out[KEYS_TEXT_MAX])

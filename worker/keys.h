@@ -91,6 +91,10 @@ KV_MUST_CHECK enum kv_status keys_compare(const struct key *key, uint32_t rank,
                                           const struct key_spec *spec,
                                           char *error, size_t error_size);
 
+/* As MXNet's LARS does: no trust ratio for names that end in gamma, beta or
+ * bias. */
+bool keys_plain(const struct key_spec *spec);
+
 /* "key 7" or "key 'w'"; returns out. */
 const char *keys_text(const struct key_spec *spec, char out[KEYS_TEXT_MAX]);
 

@@ -112,8 +112,15 @@ static bool same_spec(const struct kv_optim_spec *a,
     return same;
 }
 
-static void set_optimizer(struct local *l, const struct kvw_op *op)
+static void set_optimizer(struct local *l, struct kvw_op *op)
 {
+    if (op->optimizer.optim->passes > 0 || op->optimizer.optim->rows) {
+        op_fail(op, KV_ENOTSUP,
+                "a local store cannot do %s yet: it needs norms or rows of the "
+                "whole value",
+                op->optimizer.optim->name);
+        return;
+    }
     if (l->rule.spec.optim != NULL &&
         same_spec(&l->rule.spec, &op->optimizer)) {
         return;

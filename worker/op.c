@@ -146,6 +146,7 @@ static void reset(struct kvw_op *op, enum op_kind kind)
     op->pushes = NULL;
     op->pulls = NULL;
     op->item_count = 0;
+    op->norms = NULL;
     op->moves = NULL;
     op->move_count = 0;
     op->left = 0;

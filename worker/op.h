@@ -64,6 +64,7 @@ struct op_item {
 struct op_pool;
 struct piece; /* engine_transfer.c */
 struct move;  /* moves.h */
+struct key_norms;
 
 struct kvw_op {
     struct mail mail;          /* On its way to the lane. */
@@ -80,7 +81,8 @@ struct kvw_op {
     void *arg;
     struct op_item *pushes, *pulls; /* NULL, or item_count each. */
     size_t item_count;
-    struct move *moves; /* In the copy room. */
+    struct key_norms *norms; /* The lane's; engine_norms.c. */
+    struct move *moves;      /* In the copy room. */
     size_t move_count;
     struct kv_optim_spec optimizer;
     char param[KV_NAME_MAX + 1];

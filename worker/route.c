@@ -387,12 +387,19 @@ static void stalled(void *ctx, const struct slice *slice,
     r->events->stalled(r, slice, m);
 }
 
+static void norms(void *ctx, struct part *push, const struct message *m)
+{
+    struct route *r = ctx;
+
+    r->events->norms(r, push, m);
+}
+
 /* --- Use ------------------------------------------------------------------ */
 
 enum kv_status route_open(struct route *r, const struct route_config *config,
                           void *data)
 {
-    struct courier_io io = {send_frame, part_done, stalled, r};
+    struct courier_io io = {send_frame, part_done, stalled, norms, r};
     enum kv_status status;
     uint64_t seed;
 
@@ -448,6 +455,13 @@ void route_request(struct route *r, struct request *q)
 }
 
 /* Flushed here and now, since what the kernel takes makes room for more. */
+void route_restart(struct route *r)
+{
+    if (r->fsm.state == ROUTE_UP) {
+        link_close(&r->link, KV_ENOMEM, "out of memory");
+    }
+}
+
 void route_pump(struct route *r)
 {
     size_t queued;

@@ -69,6 +69,7 @@ struct route_events {
                       const char *text, uint64_t round);
     void (*stalled)(struct route *r, const struct slice *slice,
                     const struct message *m);
+    void (*norms)(struct route *r, struct part *push, const struct message *m);
     /* There may be something to send: route_pump() it, soon. */
     void (*ready)(struct route *r);
     void (*failed)(struct route *r); /* r->status, r->text. */
@@ -117,6 +118,9 @@ void route_set_rank(struct route *r, uint32_t rank);
 
 void route_submit(struct route *r, struct part *p);
 void route_request(struct route *r, struct request *q);
+
+/* Close the connection and make another one. */
+void route_restart(struct route *r);
 
 /* Send what there is room for. */
 void route_pump(struct route *r);

@@ -1,5 +1,6 @@
 /* Sessions of three ranks with one shard: members of the job that say anything
  * a frame can say, in any order, and break off anywhere. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/check.h"
@@ -91,6 +92,14 @@ static void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
                    round);
 }
 
+static void on_norms(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                     uint32_t pass, const double *sums)
+{
+    struct job *j = ctx;
+
+    session_norms(&j->seat[rank].session, slot, round, pass, sums);
+}
+
 static void on_released(void *ctx, uint32_t rank)
 {
     (void)ctx;
@@ -129,7 +138,8 @@ static void reconnect(struct job *j, uint32_t rank)
 
 static void begin(struct job *j, uint32_t policy)
 {
-    const struct shard_events events = {on_answer, on_opened, on_released, j};
+    const struct shard_events events = {on_answer, on_opened, on_norms,
+                                        on_released, j};
     struct arena_config config = {.name = "fuzz",
                                   .size_max = (size_t)64 << 20,
                                   .size_initial = (size_t)64 << 10};
@@ -231,6 +241,7 @@ static void say_open(struct job *j, uint32_t rank, struct fuzz_input *in)
 
     m.open.key_id = (uint32_t)fuzz_take(in, 1);
     m.open.slice = (uint32_t)fuzz_take(in, 1) % 4;
+    m.open.slices = 4;
     m.open.dtype = (uint32_t)fuzz_take(in, 1);
     m.open.count = fuzz_take(in, 1) * (large % 4 == 3 ? 4096 : 1);
     say(j, rank, &m,
@@ -276,12 +287,13 @@ static void say_batch(struct job *j, uint32_t rank, enum message_kind kind,
 static void say_optimizer(struct job *j, uint32_t rank, struct fuzz_input *in)
 {
     static const char *const names[] = {"sgd", "adam", "sgd", "none"};
-    static const char *const params[] = {"lr",    "momentum",      "wd",
-                                         "beta1", "clip_gradient", "epsilon"};
+    static const char *const names_of_params[] = {
+        "lr", "momentum", "wd", "beta1", "clip_gradient", "epsilon"};
     struct message m = {.kind = MESSAGE_OPTIMIZER};
     unsigned what = (unsigned)fuzz_take(in, 1);
     double value = (double)fuzz_take(in, 1) / 16 - 1;
-    const char *param = params[what / 8 % 6];
+    const char *param = names_of_params[what / 8 % 6];
+    char params[64];
 
     if (what % 2 == 0) {
         m.kind = MESSAGE_HYPER;
@@ -289,9 +301,8 @@ static void say_optimizer(struct job *j, uint32_t rank, struct fuzz_input *in)
         m.hyper.value = value;
     } else {
         m.optimizer.name = names[what / 2 % 4];
-        m.optimizer.param_count = 1;
-        m.optimizer.param[0] = param;
-        m.optimizer.value[0] = value;
+        snprintf(params, sizeof params, "%s=%g", param, value);
+        m.optimizer.params = params;
     }
     say(j, rank, &m, 0, in);
 }

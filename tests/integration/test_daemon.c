@@ -22,6 +22,7 @@ static uint32_t open_slice(struct caller *shard, const float *value,
     const struct reply *r;
 
     m.open.count = COUNT;
+    m.open.slices = 1;
     r = ask(shard, &m, value, value == NULL ? 0 : COUNT * sizeof *value,
             MESSAGE_OPENED);
     assert_int_equal(r->round, round);

@@ -50,6 +50,7 @@ static void open_slice(struct sim_worker *w, uint32_t i)
     r->message.open.slice = i % 2;
     r->message.open.dtype = plan->dtype;
     r->message.open.count = plan->count;
+    r->message.open.slices = r->message.open.slice + 1;
     if (w->rank == 0) {
         void *value = mem_alloc(plan->size);
 
@@ -105,18 +106,9 @@ static void on_set(struct request *r, enum kv_status status, const char *text,
 
 static void fill_optimizer(const struct plan *p, struct message *m)
 {
-    struct kv_optim_spec spec;
-    char error[KV_OPTIM_ERROR_MAX];
-
-    KV_CHECK(kv_optim_parse(p->optimizer, p->params, &spec, error,
-                            sizeof error) == KV_OK);
     m->kind = MESSAGE_OPTIMIZER;
     m->optimizer.name = p->optimizer;
-    for (uint32_t i = 0; spec.optim->params[i].name != NULL; i++) {
-        m->optimizer.param[i] = spec.optim->params[i].name;
-        m->optimizer.value[i] = spec.params[i];
-        m->optimizer.param_count = i + 1;
-    }
+    m->optimizer.params = p->params;
 }
 
 /* Ask every shard, one by one; true once all have answered. */

@@ -37,6 +37,13 @@ static void on_stalled(void *ctx, const struct slice *slice,
     lane->worker->stalls += m->stalled.missing_count;
 }
 
+static void on_norms(void *ctx, struct part *push, const struct message *m)
+{
+    (void)ctx;
+    (void)push;
+    (void)m; /* No optimizer of the simulation needs them. */
+}
+
 /* --- Connections ---------------------------------------------------------- */
 
 bool sim_worker_connect(struct sim_worker *w, uint32_t shard)
@@ -192,7 +199,8 @@ void sim_worker_start(struct sim_worker *w)
     bufpool_init(&w->buffers, (size_t)4 << 20);
     for (uint32_t i = 0; i < w->sim->plan.shards; i++) {
         struct sim_lane *lane = &w->lanes[i];
-        struct courier_io io = {on_send, on_part_done, on_stalled, lane};
+        struct courier_io io = {on_send, on_part_done, on_stalled, on_norms,
+                                lane};
 
         lane->worker = w;
         KV_CHECK(courier_init(&lane->courier, &io, &w->buffers) == KV_OK);

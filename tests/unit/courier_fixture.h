@@ -52,6 +52,7 @@ struct fixture {
     uint64_t done_version;
     struct part *submit_when_done;
     size_t stalled, replies;
+    struct part *asked; /* Whose norms came last. */
     enum kv_status reply_status;
     enum message_kind reply_kind;
 };
@@ -112,6 +113,15 @@ static inline void on_stalled(void *ctx, const struct slice *slice,
     f->stalled += slice == &f->slices[m->stalled.slot];
 }
 
+static inline void on_norms(void *ctx, struct part *push,
+                            const struct message *m)
+{
+    struct fixture *f = ctx;
+
+    (void)m;
+    f->asked = push;
+}
+
 static inline void on_reply(struct request *r, enum kv_status status,
                             const char *text, const struct message *reply,
                             const void *payload, size_t payload_size)
@@ -129,7 +139,7 @@ static inline void on_reply(struct request *r, enum kv_status status,
 static inline int set_up(void **state)
 {
     struct fixture *f = mem_zalloc(1, sizeof *f);
-    struct courier_io io = {on_send, on_part_done, on_stalled, f};
+    struct courier_io io = {on_send, on_part_done, on_stalled, on_norms, f};
 
     bufpool_init(&f->buffers, (size_t)8 << 20);
     if (courier_init(&f->courier, &io, &f->buffers) != KV_OK) {

@@ -99,11 +99,7 @@ static inline void fill_stalled(struct fixture *f)
 static inline void fill_optimizer(struct fixture *f)
 {
     f->message.optimizer.name = "sgd";
-    f->message.optimizer.param_count = 2;
-    f->message.optimizer.param[0] = "lr";
-    f->message.optimizer.value[0] = 0.1;
-    f->message.optimizer.param[1] = "momentum";
-    f->message.optimizer.value[1] = 0;
+    f->message.optimizer.params = "lr=0.1,momentum=0";
 }
 
 static inline void fill_control(struct fixture *f)
@@ -167,6 +163,7 @@ static inline void fill(struct fixture *f, enum message_kind kind)
         m->open.slice = 2;
         m->open.dtype = 1;
         m->open.count = 4096;
+        m->open.slices = 3;
         f->payload_size = 16384;
         return;
     case MESSAGE_OPENED:
@@ -190,6 +187,13 @@ static inline void fill(struct fixture *f, enum message_kind kind)
         return;
     case MESSAGE_STALLED:
         fill_stalled(f);
+        return;
+    case MESSAGE_NORMS:
+    case MESSAGE_TOTALS:
+        m->norms.slot = 9;
+        m->norms.round = 4;
+        m->norms.pass = 1;
+        m->norms.sum[0] = 0.5;
         return;
     default:
         fill_control(f);

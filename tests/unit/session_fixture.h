@@ -105,6 +105,14 @@ static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
     session_opened(&f->session[rank], request_id, status, text, slot, round);
 }
 
+static inline void on_norms(void *ctx, uint32_t rank, uint32_t slot,
+                            uint64_t round, uint32_t pass, const double *sums)
+{
+    struct fixture *f = ctx;
+
+    session_norms(&f->session[rank], slot, round, pass, sums);
+}
+
 static inline void on_released(void *ctx, uint32_t rank)
 {
     (void)ctx;
@@ -114,7 +122,8 @@ static inline void on_released(void *ctx, uint32_t rank)
 static inline int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    const struct shard_events events = {on_answer, on_opened, on_released, f};
+    const struct shard_events events = {on_answer, on_opened, on_norms,
+                                        on_released, f};
 
     KV_CHECK(f != NULL);
     f->sent = calloc(SENT_MAX, sizeof *f->sent);
@@ -233,6 +242,7 @@ static inline void create(struct fixture *f, uint32_t key_id, uint32_t count)
 
     m.open.key_id = key_id;
     m.open.count = count;
+    m.open.slices = 1;
     assert_int_equal(feed(f, 0, 7, &m, value, count * sizeof *value), KV_OK);
     free(value);
     assert_int_equal(next_sent(f, MESSAGE_OPENED, 0)->request_id, 7);

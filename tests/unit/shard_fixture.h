@@ -14,7 +14,10 @@
 
 /* One call of an event. */
 struct seen {
-    bool opened; /* Else an answer. */
+    bool opened; /* Else an answer... */
+    bool norms;  /* ...or this. */
+    uint32_t pass;
+    double sums[KV_NORMS_MAX];
     uint32_t rank, slot;
     uint64_t round, request_id;
     enum kv_status status;
@@ -84,6 +87,19 @@ static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
     snprintf(s->text, sizeof s->text, "%s", text == NULL ? "" : text);
 }
 
+static inline void on_norms(void *ctx, uint32_t rank, uint32_t slot,
+                            uint64_t round, uint32_t pass, const double *sums)
+{
+    struct seen *s = see(ctx);
+
+    s->norms = true;
+    s->rank = rank;
+    s->slot = slot;
+    s->round = round;
+    s->pass = pass;
+    memcpy(s->sums, sums, sizeof s->sums);
+}
+
 static inline void on_released(void *ctx, uint32_t rank)
 {
     struct fixture *f = ctx;
@@ -96,7 +112,8 @@ static inline void on_released(void *ctx, uint32_t rank)
 
 static inline enum kv_status try_start(struct fixture *f)
 {
-    const struct shard_events events = {on_answer, on_opened, on_released, f};
+    const struct shard_events events = {on_answer, on_opened, on_norms,
+                                        on_released, f};
 
     return shard_new(f->home.arena, f->workers, &f->pool, &events, &f->shard,
                      f->error, sizeof f->error);
@@ -190,7 +207,7 @@ static inline void expect_text(const char *text, const char *part)
 
 static inline struct slice_desc f32_slice(uint32_t key_id, uint64_t count)
 {
-    struct slice_desc d = {key_id, 0, KV_F32, count, 0};
+    struct slice_desc d = {key_id, 0, KV_F32, count, 0, 1, false};
 
     return d;
 }

@@ -101,17 +101,15 @@ static struct message messages[] = {
     {.kind = MESSAGE_PLACED, .placed = {.key_id = 0, .slice_count = 131072}},
     {.kind = MESSAGE_BARRIER, .barrier = {.generation = 1}},
     {.kind = MESSAGE_LEAVE},
-    {.kind = MESSAGE_OPEN, .open = {.key_id = 1, .slice = 0, .count = 4}},
+    {.kind = MESSAGE_OPEN,
+     .open = {.key_id = 1, .slice = 0, .count = 4, .slices = 1}},
     {.kind = MESSAGE_OPENED, .opened = {.slot = 0, .round = 0}},
     {.kind = MESSAGE_PUSH},
     {.kind = MESSAGE_PULL},
     {.kind = MESSAGE_ANSWER},
     {.kind = MESSAGE_AGAIN},
     {.kind = MESSAGE_OPTIMIZER,
-     .optimizer = {.name = "sgd",
-                   .param_count = 2,
-                   .param = {"lr", "momentum"},
-                   .value = {0.5, 0}}},
+     .optimizer = {.name = "sgd", .params = "lr=0.5,momentum=0"}},
     {.kind = MESSAGE_HYPER, .hyper = {.param = "lr", .value = 0.25}},
     {.kind = MESSAGE_STALLED,
      .stalled = {.slot = 9,
@@ -121,6 +119,8 @@ static struct message messages[] = {
                  .missing = {1, 2},
                  .connected = {true, false},
                  .missing_count = 2}},
+    {.kind = MESSAGE_NORMS, .norms = {.slot = 9, .round = 3, .sum = {0.25, 4}}},
+    {.kind = MESSAGE_TOTALS, .norms = {.slot = 9, .round = 3, .sum = {1, 6}}},
 };
 
 /* Name in the document, message, request id, payload. */
@@ -157,6 +157,8 @@ static const struct dump {
     {"optimizer", MESSAGE_OPTIMIZER, NULL, 0, 2, NULL, 0, false},
     {"hyper", MESSAGE_HYPER, NULL, 0, 3, NULL, 0, false},
     {"stalled", MESSAGE_STALLED, NULL, 0, 0, NULL, 0, false},
+    {"norms", MESSAGE_NORMS, NULL, 0, 0, NULL, 0, false},
+    {"totals", MESSAGE_TOTALS, NULL, 0, 0, NULL, 0, false},
 };
 
 #define DUMP_COUNT (sizeof dumps / sizeof dumps[0])
@@ -315,7 +317,7 @@ static void test_everything_has_a_dump(void **state)
         }
         found |= 1u << dumps[i].kind;
     }
-    assert_int_equal(found, (2u << MESSAGE_STALLED) - 2);
+    assert_int_equal(found, (2u << MESSAGE_TOTALS) - 2);
 }
 
 struct reading {

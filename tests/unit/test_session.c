@@ -129,14 +129,12 @@ static void test_a_session_that_ends_midway_gives_its_buffer_back(void **state)
 /* --- Requests ------------------------------------------------------------- */
 
 static void send_optimizer(struct fixture *f, const char *name,
-                           const char *param, double value)
+                           const char *params)
 {
     struct message m = {.kind = MESSAGE_OPTIMIZER};
 
     m.optimizer.name = name;
-    m.optimizer.param_count = 1;
-    m.optimizer.param[0] = param;
-    m.optimizer.value[0] = value;
+    m.optimizer.params = params;
     assert_int_equal(feed(f, 1, 33, &m, NULL, 0), KV_OK);
 }
 
@@ -157,7 +155,7 @@ static void test_optimizer_and_live_numbers_are_answered(void **state)
     struct fixture *f = *state;
     struct message m = {.kind = MESSAGE_HYPER};
 
-    send_optimizer(f, "sgd", "learning_rate", 0.5);
+    send_optimizer(f, "sgd", "learning_rate=0.5");
     assert_int_equal(next_sent(f, MESSAGE_OK, 1)->request_id, 33);
     m.hyper.param = "lr";
     m.hyper.value = 0.25;
@@ -167,9 +165,9 @@ static void test_optimizer_and_live_numbers_are_answered(void **state)
     m.hyper.param = "speed";
     assert_int_equal(feed(f, 1, 33, &m, NULL, 0), KV_OK);
     expect_error(f, KV_EINVAL, "speed");
-    send_optimizer(f, "sdg", "learning_rate", 0.5);
+    send_optimizer(f, "sdg", "learning_rate=0.5");
     expect_error(f, KV_EINVAL, "sdg");
-    send_optimizer(f, "sgd", "learning_rat", 0.5);
+    send_optimizer(f, "sgd", "learning_rat=0.5");
     expect_error(f, KV_EINVAL, "learning_rat");
 }
 
@@ -201,6 +199,7 @@ static void test_an_open_that_is_refused_says_why(void **state)
     create(f, 5, 16);
     m.open.key_id = 5;
     m.open.count = 17;
+    m.open.slices = 1;
     assert_int_equal(feed(f, 1, 33, &m, NULL, 0), KV_OK);
     expect_error(f, KV_EMISMATCH, "f32[17], and it is f32[16]");
 }

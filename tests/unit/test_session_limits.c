@@ -69,6 +69,7 @@ static void test_what_a_worker_never_sends_ends_the_link(void **state)
     expect_broken(f, 1, 5, &m, 8, "a payload where none belongs");
     m.kind = MESSAGE_OPEN;
     m.open.count = 4;
+    m.open.slices = 1;
     expect_broken(f, 1, 0, &m, 0, "a request without an id");
     expect_broken(f, 1, 5, &m, 16, "a rank other than 0 brings a first value");
 }

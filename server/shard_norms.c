@@ -1,0 +1,162 @@
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/mem.h"
+#include "server/shard_private.h"
+
+_Static_assert(KV_OPTIM_NORMS_MAX <= KV_NORMS_MAX, "norms do not fit");
+
+static bool measured(const struct shard *s)
+{
+    return s->generation != 0 && s->spec.optim->passes > 0;
+}
+
+bool shard_norms_needed(const struct shard *s, const struct entry *e)
+{
+    return measured(s) && e->slices > 1;
+}
+
+/* --- Measuring ------------------------------------------------------------ */
+
+static void measure_pass(struct shard *s, const struct entry *e)
+{
+    struct measure *m = e->measure;
+    struct kv_optim_args args = {.step = m->step};
+    size_t n = shard_inputs(s, e);
+
+    for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
+        shard_block(s, e, n, first, &args);
+        s->spec.optim->measure(&args, m->pass, m->sums[m->pass]);
+    }
+}
+
+static bool begin(struct shard *s, struct entry *e)
+{
+    struct kv_optim_scale scale = {
+        .lr_mult = 1, .wd_mult = 1, .plain = e->plain, .key = e->key_id};
+    bool fresh = e->value->generation != s->generation;
+    struct measure *m = s->idle_measures;
+
+    if (m != NULL) {
+        s->idle_measures = m->next;
+    } else {
+        m = mem_alloc(sizeof *m);
+    }
+    if (m == NULL) {
+        return false;
+    }
+    memset(m, 0, sizeof *m);
+    kv_optim_prepare(&s->spec, &scale, (fresh ? 0 : e->value->updates) + 1,
+                     m->step);
+    e->measure = m;
+    s->measures++;
+    measure_pass(s, e);
+    return true;
+}
+
+void shard_norms_end(struct shard *s, struct entry *e)
+{
+    if (e->measure != NULL) {
+        e->measure->next = s->idle_measures;
+        s->idle_measures = e->measure;
+        e->measure = NULL;
+        s->measures--;
+    }
+}
+
+void shard_free_norms(struct shard *s)
+{
+    for (uint32_t slot = 0; slot < s->slots; slot++) {
+        shard_norms_end(s, shard_entry(s, slot));
+    }
+    while (s->idle_measures != NULL) {
+        struct measure *m = s->idle_measures;
+
+        s->idle_measures = m->next;
+        mem_free(m);
+    }
+}
+
+/* --- Asking --------------------------------------------------------------- */
+
+static void ask(struct shard *s, const struct entry *e)
+{
+    const struct measure *m = e->measure;
+
+    for (uint32_t rank = 0; rank < s->workers; rank++) {
+        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
+            s->events.norms(s->events.ctx, rank, e->slot, e->value->round + 1,
+                            m->pass, m->sums[m->pass]);
+        }
+    }
+}
+
+void shard_norms_again(struct shard *s, uint32_t rank, const struct entry *e,
+                       uint64_t round)
+{
+    const struct value *v = e->value;
+
+    for (uint32_t pass = 0; round == v->round && pass < v->passes; pass++) {
+        s->events.norms(s->events.ctx, rank, e->slot, round, pass,
+                        v->sums[pass]);
+    }
+}
+
+/* --- Going on ------------------------------------------------------------- */
+
+/* True when that was the last pass. */
+static bool absorb(struct shard *s, struct entry *e, const double *totals)
+{
+    struct measure *m = e->measure;
+
+    s->spec.optim->absorb(m->step, m->pass, totals);
+    if (++m->pass == s->spec.optim->passes) {
+        return true;
+    }
+    measure_pass(s, e);
+    return false;
+}
+
+/* The only slice of a key needs nobody. */
+static void absorb_own(struct shard *s, struct entry *e)
+{
+    while (!absorb(s, e, e->measure->sums[e->measure->pass])) {
+    }
+}
+
+enum kv_status shard_norms_ready(struct shard *s, struct entry *e, bool *ready)
+{
+    *ready = true;
+    if (!measured(s) ||
+        (e->measure != NULL && e->measure->pass == s->spec.optim->passes)) {
+        return KV_OK;
+    }
+    if (e->measure == NULL && !begin(s, e)) {
+        return shard_no_memory(s);
+    }
+    if (e->slices == 1) {
+        absorb_own(s, e);
+        return KV_OK;
+    }
+    *ready = false;
+    ask(s, e);
+    return KV_OK;
+}
+
+void shard_totals(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
+                  uint32_t pass, const double *totals)
+{
+    struct entry *e = shard_entry(s, slot);
+
+    KV_CHECK(rank < s->workers);
+    if (e == NULL || e->measure == NULL || e->value->round + 1 != round ||
+        e->measure->pass != pass || e->shares[rank] == NULL ||
+        !e->shares[rank]->pushed) {
+        return;
+    }
+    if (absorb(s, e, totals)) {
+        shard_close_round(s, e);
+    } else {
+        ask(s, e);
+    }
+}

@@ -1,0 +1,146 @@
+/* lamb, lars and lans over real servers: norms are those of the whole key,
+ * however it is cut, and whatever happens to servers on the way. */
+#include "common/optim/optim.h"
+#include "tests/integration/worker_fixture.h"
+
+enum { ROUNDS = 4 };
+
+static float state[KV_OPTIM_SLOTS_MAX][BIG],
+    next_state[KV_OPTIM_SLOTS_MAX][BIG];
+static float want[BIG], next_want[BIG], sum[BIG];
+
+static void gradients(unsigned round)
+{
+    for (size_t i = 0; i < BIG; i++) {
+        g[0][i] = (float)((i * 7 + round) % 13) * 0.25f - 1.5f;
+        g[1][i] = (float)((i + round * 5) % 9) * 0.125f - 0.25f;
+        sum[i] = g[0][i] + g[1][i];
+    }
+}
+
+/* The slices of a key of BIG floats, as the servers cut it. */
+static size_t slice_at(size_t first)
+{
+    size_t slice = (512u << 10) / sizeof(float);
+
+    return BIG - first < slice ? BIG - first : slice;
+}
+
+/* One update with the rule itself, its sums taken slice by slice. */
+static void reference(const struct kv_optim_spec *spec, uint64_t t)
+{
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct kv_optim_args args = {.count = BIG,
+                                 .weight = want,
+                                 .new_weight = next_want,
+                                 .gradient = sum,
+                                 .step = step};
+
+    kv_optim_prepare(spec, NULL, t, step);
+    for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
+        args.slot[i] = state[i];
+        args.new_slot[i] = next_state[i];
+    }
+    for (unsigned pass = 0; pass < spec->optim->passes; pass++) {
+        double total[KV_OPTIM_NORMS_MAX] = {0};
+
+        for (size_t first = 0; first < BIG; first += slice_at(first)) {
+            struct kv_optim_args slice = args;
+            double sums[KV_OPTIM_NORMS_MAX] = {0};
+
+            slice.count = slice_at(first);
+            slice.weight += first;
+            slice.gradient += first;
+            for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
+                slice.slot[i] += first;
+            }
+            spec->optim->measure(&slice, pass, sums);
+            for (unsigned i = 0; i < KV_OPTIM_NORMS_MAX; i++) {
+                total[i] += sums[i];
+            }
+        }
+        spec->optim->absorb(step, pass, total);
+    }
+    spec->optim->update(&args);
+    memcpy(want, next_want, sizeof want);
+    memcpy(state, next_state, sizeof state);
+}
+
+static void train(const char *optimizer, const char *params, bool kill)
+{
+    char error[KV_OPTIM_ERROR_MAX];
+    struct kv_optim_spec spec;
+
+    assert_int_equal(
+        kv_optim_parse(optimizer, params, &spec, error, sizeof error), KV_OK);
+    init_all(kvw_str("w"), BIG, 0.5f);
+    memcpy(want, w[0], sizeof want);
+    memset(state, 0, sizeof state);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], optimizer, params));
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        gradients(round);
+        reference(&spec, round);
+        for (unsigned rank = 0; rank < 2; rank++) {
+            push(rank, kvw_str("w"), g[rank], BIG);
+            pull(rank, kvw_str("w"), w[rank], BIG);
+        }
+        if (kill) {
+            cluster_kill(&c, round % 2);
+            cluster_restart(&c, round % 2);
+        }
+        wait_all();
+        assert_memory_equal(w[0], want, sizeof want);
+        assert_memory_equal(w[1], want, sizeof want);
+    }
+}
+
+static void test_lamb_has_the_norms_of_the_whole_key(void **unused)
+{
+    (void)unused;
+    train("lamb", "lr=0.1,wd=0.01", false);
+}
+
+static void test_lars_has_the_norms_of_the_whole_key(void **unused)
+{
+    (void)unused;
+    train("lars", "lr=0.1,momentum=0.9,wd=0.01", false);
+}
+
+static void test_lans_measures_twice(void **unused)
+{
+    (void)unused;
+    train("lans", "lr=0.1,wd=0.01", false);
+}
+
+static void test_killed_servers_change_no_norm(void **unused)
+{
+    (void)unused;
+    train("lans", "lr=0.1,wd=0.01", true);
+}
+
+static void test_async_has_no_norms_of_several_slices(void **unused)
+{
+    struct kvw_tensor t = kvw_f32(g[0], BIG);
+    struct kvw_item i = {kvw_str("w"), &t, 1};
+    struct kvw_op *op;
+
+    (void)unused;
+    init_all(kvw_str("w"), BIG, 1);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "lamb", "lr=0.1"));
+    expect_ok(c.kv[0], kvw_push(c.kv[0], &i, 1, NULL, &op));
+    expect_error(c.kv[0], kvw_wait(c.kv[0], op, 60000), KVW_ENOTSUP, "lamb",
+                 "slices", "dist_sync", NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_lamb_has_the_norms_of_the_whole_key, set_up),
+        TEST(test_lars_has_the_norms_of_the_whole_key, set_up),
+        TEST(test_lans_measures_twice, set_up),
+        TEST(test_killed_servers_change_no_norm, set_up),
+        TEST(test_async_has_no_norms_of_several_slices, set_up_async),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

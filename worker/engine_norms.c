@@ -1,0 +1,96 @@
+/* Norms of a whole key: what its slices have measured is added up here, since
+ * a worker has links to all of them, and the totals go back to each. Every
+ * rank that pushed does the same, and comes to the same bits: the sums are
+ * added in the slices' order. Sums of a push are kept until all of its slices
+ * are committed, for a slice whose server died may ask again. */
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "worker/engine_core.h"
+
+struct key_norms {
+    struct key_norms *next; /* Of the op. */
+    struct key *key;
+    uint32_t have[KV_PASSES_MAX]; /* Slices that have told. */
+    double total[KV_PASSES_MAX][KV_NORMS_MAX];
+    struct slice_norms {
+        bool told[KV_PASSES_MAX];
+        double sum[KV_PASSES_MAX][KV_NORMS_MAX];
+    } slices[];
+};
+
+static struct key_norms *norms_of(struct kvw_op *op, struct key *key)
+{
+    struct key_norms *n = op->norms;
+
+    while (n != NULL && n->key != key) {
+        n = n->next;
+    }
+    if (n != NULL) {
+        return n;
+    }
+    n = mem_zalloc(1, sizeof *n + key->slice_count * sizeof n->slices[0]);
+    if (n != NULL) {
+        n->key = key;
+        n->next = op->norms;
+        op->norms = n;
+    }
+    return n;
+}
+
+void engine_norms_free(struct kvw_op *op)
+{
+    while (op->norms != NULL) {
+        struct key_norms *n = op->norms;
+
+        op->norms = n->next;
+        mem_free(n);
+    }
+}
+
+static void add_up(struct key_norms *n, uint32_t pass)
+{
+    for (uint32_t i = 0; i < n->key->slice_count; i++) {
+        for (unsigned j = 0; j < KV_NORMS_MAX; j++) {
+            n->total[pass][j] += n->slices[i].sum[pass][j];
+        }
+    }
+}
+
+void engine_norms(struct route *r, struct part *part, const struct message *m)
+{
+    struct engine *e = r->data;
+    struct key *key = part->slice->owner;
+    struct key_norms *n = norms_of(part->owner, key);
+    struct slice_norms *s;
+    uint32_t pass = m->norms.pass;
+
+    if (n == NULL) {
+        log_error("rank %u: out of memory for norms: the connection starts "
+                  "anew, and the server asks again",
+                  e->job.rank);
+        route_restart(r);
+        return;
+    }
+    s = &n->slices[part->slice - key->slices];
+    if (s->told[pass]) {
+        /* It was restarted, and has not heard the total. */
+        if (n->have[pass] == key->slice_count) {
+            courier_totals(part, pass, n->total[pass]);
+        }
+        return;
+    }
+    s->told[pass] = true;
+    memcpy(s->sum[pass], m->norms.sum, sizeof s->sum[pass]);
+    if (++n->have[pass] < key->slice_count) {
+        return;
+    }
+    add_up(n, pass);
+    for (uint32_t i = 0; i < key->slice_count; i++) {
+        struct part *push = courier_sent_push(&key->slices[i]);
+
+        if (push != NULL && push->owner == part->owner) {
+            courier_totals(push, pass, n->total[pass]);
+        }
+    }
+}
