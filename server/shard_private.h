@@ -310,6 +310,12 @@ void shard_rule(struct shard *s, enum kv_dtype dtype,
 
 extern const float shard_zeros[SHARD_BLOCK];
 
+/* A number that no other element of any key has: for sgld's noise. */
+static inline uint64_t shard_element(const struct entry *e, size_t index)
+{
+    return (uint64_t)e->key_id << 40 | (uint64_t)e->slice << 22 | index;
+}
+
 /* A block of the round: all that a rule reads, from `first` on, of n inputs. */
 void shard_block(struct shard *s, const struct entry *e, size_t n, size_t first,
                  struct kv_optim_args *args);

@@ -75,6 +75,7 @@ void shard_block(struct shard *s, const struct entry *e, size_t n, size_t first,
     size_t left = e->count - first;
 
     args->count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+    args->first = shard_element(e, first);
     args->gradient = kv_codec_sum_view(s->codecs, s->inputs, n, e->dtype, first,
                                        args->count, s->gradient);
     for (unsigned i = 0; i < s->spec_slots; i++) {

@@ -227,8 +227,9 @@ static const float *sum(struct shard *s, const struct entry *e, size_t inputs,
 
 /* The new image of a row from its old one, whose state is `fresh` when it
  * belongs to another optimizer, and from the inputs. */
-static void change(struct shard *s, const struct entry *e, size_t inputs,
-                   const char *old, char *new, bool fresh, const void *step)
+static void change(struct shard *s, const struct entry *e, uint32_t row,
+                   size_t inputs, const char *old, char *new, bool fresh,
+                   const void *step)
 {
     struct kv_optim_args args = {.step = step};
     size_t unit = kv_dtype_size(e->dtype);
@@ -237,6 +238,7 @@ static void change(struct shard *s, const struct entry *e, size_t inputs,
         size_t left = e->row_length - first;
 
         args.count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+        args.first = shard_element(e, row * (size_t)e->row_length + first);
         args.gradient = sum(s, e, inputs, first, args.count);
         if (s->generation == 0) {
             kv_from_f32(e->dtype, args.gradient, new + first *unit, args.count);
@@ -305,7 +307,7 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
     for (uint32_t row = 0; row < row_count(e); row++) {
         size_t inputs = take_row(s, n, row);
 
-        change(s, e, inputs, rows_of(s, old) + row * stride(e, old),
+        change(s, e, row, inputs, rows_of(s, old) + row * stride(e, old),
                rows + row * step, fresh,
                s->generation == 0 ? NULL : shard_step(s, next->updates));
     }
@@ -330,8 +332,8 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
         size_t inputs = take_row(s, n, row);
 
         bytes_put_u32(changed_rows(next) + i * sizeof row, row);
-        change(s, e, inputs, rows + row * size, images(next) + i * size, false,
-               step);
+        change(s, e, row, inputs, rows + row * size, images(next) + i * size,
+               false, step);
     }
     make_live(s, e, next);
     shard_rows_redo(s, e);

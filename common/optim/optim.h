@@ -25,8 +25,9 @@
  *
  * Sums are double, of squares that are exact. How a slice is cut into blocks
  * changes no bit. How a key is cut into slices does: a total then differs by
- * less than (chunks + slices) * 2^-53 of itself, 1e-12 for a slice of 2 MB,
+ * less than 2 * (chunks + slices) * 2^-53 of itself, 2e-12 for a key of 2 MB,
  * which moves a ratio by at most one last bit of f32, and hardly ever that.
+ * The same cut always gives the same bits.
  *
  * Rows. With spec.lazy_update only rows that have a gradient are updated, by
  * kv_optim_update_rows(); weights and state of the others stay as they are.

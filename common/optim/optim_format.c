@@ -25,16 +25,23 @@ __attribute__((format(printf, 2, 3))) static void put(struct out *o,
     o->used += (size_t)more;
 }
 
+/* What a thread that flushes denormals can tell apart. */
+static uint64_t bits_of(double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 /* As short as it can be without losing a bit. */
 static void put_number(struct out *o, double value)
 {
     char text[32];
-    double back;
 
     snprintf(text, sizeof text, "%.15g", value);
-    back = strtod(text, NULL);
-    /* Bits: a thread that flushes denormals finds them all equal. */
-    put(o, "%.*g", memcmp(&back, &value, sizeof back) == 0 ? 15 : 17, value);
+    put(o, "%.*g", bits_of(strtod(text, NULL)) == bits_of(value) ? 15 : 17,
+        value);
 }
 
 static void put_pair(struct out *o, const char *name, double value)

@@ -84,10 +84,10 @@ RULE_FN float rule_sign(float x)
     return x < 0 ? -1.0f : x;
 }
 
-/* lower_bound and upper_bound; below 0 there is none. */
+/* lower_bound and upper_bound; an upper_bound below 0 is none. */
 static inline double rule_bound(double norm, float lower, float upper)
 {
-    norm = lower >= 0 && norm < (double)lower ? (double)lower : norm;
+    norm = norm < (double)lower ? (double)lower : norm;
     return upper >= 0 && norm > (double)upper ? (double)upper : norm;
 }
 

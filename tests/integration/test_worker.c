@@ -34,6 +34,32 @@ static void test_sgd_moves_the_weights_by_the_sum_of_the_ranks(void **state)
     }
 }
 
+static void test_a_schedule_is_kept_by_the_servers(void **state)
+{
+    static const float rate[] = {1, 1, 0.5f, 0.5f, 0.25f};
+    float value = 0;
+
+    (void)state;
+    init_all(kvw_int(7), BIG, 0);
+    expect_ok(c.kv[0],
+              kvw_set_optimizer(c.kv[0], "sgd",
+                                "lr=1,lr_scheduler=factor,step=2,factor=0.5"));
+    for (int round = 0; round < 5; round++) {
+        for (unsigned rank = 0; rank < 2; rank++) {
+            fill(g[rank], BIG, 0.5f);
+            push(rank, kvw_int(7), g[rank], BIG);
+            pull(rank, kvw_int(7), w[rank], BIG);
+        }
+        if (round == 2) {
+            cluster_kill(&c, 1);
+            cluster_restart(&c, 1);
+        }
+        wait_all();
+        value -= rate[round];
+        expect_all(w[0], BIG, value);
+    }
+}
+
 static void test_without_an_optimizer_the_sum_becomes_the_value(void **state)
 {
     (void)state;
@@ -253,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_job_is_what_the_servers_say, set_up),
         TEST(test_sgd_moves_the_weights_by_the_sum_of_the_ranks, set_up),
+        TEST(test_a_schedule_is_kept_by_the_servers, set_up),
         TEST(test_without_an_optimizer_the_sum_becomes_the_value, set_up),
         TEST(test_a_pull_before_any_push_gets_the_value_of_rank_0, set_up),
         TEST(test_a_second_push_belongs_to_the_next_round, set_up),

@@ -276,6 +276,8 @@ static void test_a_key_has_its_own_rate_and_decay(void **state)
     expect_moves(&key, 0.125);
     key.scale.lr_mult = 0;
     expect_moves(&key, 0);
+    key.scale.lr_mult = 1e300;
+    expect_moves(&key, (double)(float)KV_OPTIM_HUGE);
 
     key_start(&key, "sgd", "lr=0.5,wd=0.5", 1, &eight);
     key.scale.wd_mult = 0;

@@ -141,11 +141,10 @@ static void test_rates_are_those_of_mxnets_stateful_schedulers(void **state)
         "lr=0.5,lr_scheduler=factor,step=7,factor=1,stop_factor_lr=0.7",
         "lr=0.5,lr_scheduler=factor,step=3,factor=0.8,warmup_steps=10",
         "lr=0.5,lr_scheduler=multifactor,step=1;2;30,factor=0.3",
-        "lr=0.5,lr_scheduler=multifactor,step=5;20,factor=0.3,warmup_steps=9,"
-        "warmup_begin_lr=0.5",
+        "lr=0.5,lr_scheduler=multifactor,step=5;20,factor=0.3,warmup_steps=9",
         "lr=0.5,lr_scheduler=poly,max_update=50,pwr=0.9,final_lr=0.1",
-        "lr=0.5,lr_scheduler=poly,max_update=50,pwr=3,warmup_steps=11,"
-        "warmup_mode=constant,warmup_begin_lr=0.25",
+        "lr=0.5,lr_scheduler=poly,max_update=50,pwr=3,warmup_steps=11",
+        "lr_scheduler=cosine,max_update=9,warmup_steps=5,warmup_mode=constant",
         "lr=0.5,lr_scheduler=poly,max_update=50,pwr=0",
         "lr=0.5,lr_scheduler=cosine,max_update=50,final_lr=0.6",
         "lr=0.5,lr_scheduler=cosine,max_update=50,warmup_steps=49",

@@ -1,0 +1,241 @@
+#include "tests/unit/optim_key_fixture.h"
+
+#include <stdlib.h>
+
+#include "common/optim/noise.h"
+
+#define SAMPLES (1 << 18)
+
+static struct key a, b;
+static float samples[SAMPLES], others[SAMPLES];
+static const float zeros[KEY_ROOM];
+
+/* --- Steps ---------------------------------------------------------------- */
+
+/* The noise alone: gradient 0 on weights of 0 with lr 1. */
+static void draw(const char *params, uint64_t key, uint64_t t, uint64_t first,
+                 float *out, size_t count)
+{
+    struct kv_optim_spec spec = key_spec("sgld", params);
+    struct kv_optim_scale scale = {.lr_mult = 1, .wd_mult = 1, .key = key};
+    unsigned char step[KV_OPTIM_STEP_MAX];
+
+    kv_optim_prepare(&spec, &scale, t, step);
+    for (size_t i = 0; i < count; i += KEY_ROOM) {
+        struct kv_optim_args args = {.count = key_min(count - i, KEY_ROOM),
+                                     .weight = zeros,
+                                     .new_weight = out + i,
+                                     .gradient = zeros,
+                                     .step = step,
+                                     .first = first + i};
+
+        spec.optim->update(&args);
+    }
+}
+
+static double moment(const float *x, size_t count, int power)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        sum += pow((double)x[i], power);
+    }
+    return sum / (double)count;
+}
+
+static double correlation(const float *x, const float *y, size_t count)
+{
+    double sum = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        sum += (double)x[i] * (double)y[i];
+    }
+    return sum / (double)count;
+}
+
+static int by_size(const void *x, const void *y)
+{
+    float p = *(const float *)x, q = *(const float *)y;
+
+    return (p > q) - (p < q);
+}
+
+/* --- Tests ---------------------------------------------------------------- */
+
+/* From the generator's authors: all zeros, all ones, digits of pi. */
+static void test_words_are_threefrys(void **state)
+{
+    static const uint32_t known[][6] = {
+        {0, 0, 0, 0, 0x6b200159, 0x99ba4efe},
+        {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x1cb996fc,
+         0xbb002be7},
+        {0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xc4923a9c,
+         0x483df7a0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct noise_words counter = {known[i][0], known[i][1]};
+        struct noise_words key = {known[i][2], known[i][3]};
+        struct noise_words x = noise_words(key, counter);
+
+        assert_int_equal(x.a, known[i][4]);
+        assert_int_equal(x.b, known[i][5]);
+    }
+}
+
+static void test_sines_and_logarithms_are_as_good_as_f32(void **state)
+{
+    (void)state;
+    for (int i = 1; i < 1 << 16; i++) {
+        float x = (float)i * 0x1p-17f, u = (float)i * 0x1p-16f;
+        double sine = sin(acos(-1) * (double)x), log_u = log((double)u);
+
+        assert_true(fabs((double)noise_sine(x) / sine - 1) < 2e-7);
+        assert_true(noise_sine(-x) == -noise_sine(x));
+        assert_true(fabs((double)noise_log(u) / log_u - 1) < 3e-7);
+    }
+    assert_true(noise_log(1) == 0);
+    assert_true(fabs((double)noise_log(0x1p-32f) + 32 * log(2)) < 1e-5);
+}
+
+/* A normal variate's n-th moment has a known spread; five of those. */
+static void test_moments_are_those_of_the_normal_distribution(void **state)
+{
+    double root = sqrt(SAMPLES);
+
+    (void)state;
+    draw("lr=1", 0, 1, 0, samples, SAMPLES);
+    assert_true(fabs(moment(samples, SAMPLES, 1)) < 5 * 1 / root);
+    assert_true(fabs(moment(samples, SAMPLES, 2) - 1) < 5 * sqrt(2) / root);
+    assert_true(fabs(moment(samples, SAMPLES, 3)) < 5 * sqrt(15) / root);
+    assert_true(fabs(moment(samples, SAMPLES, 4) - 3) < 5 * sqrt(96) / root);
+}
+
+static void test_tails_are_as_heavy_as_they_should_be(void **state)
+{
+    (void)state;
+    draw("lr=1", 1, 1, 0, samples, SAMPLES);
+    for (int far = 1; far <= 4; far++) {
+        double expected = SAMPLES * erfc(far / sqrt(2)) / 2;
+        double above = 0, below = 0;
+
+        for (size_t i = 0; i < SAMPLES; i++) {
+            above += (double)samples[i] > far ? 1 : 0;
+            below += (double)samples[i] < -far ? 1 : 0;
+        }
+        assert_true(fabs(above - expected) < 5 * sqrt(expected));
+        assert_true(fabs(below - expected) < 5 * sqrt(expected));
+    }
+}
+
+/* Kolmogorov and Smirnov: one fair sample in 3000 is further away. */
+static void test_the_whole_distribution_is_normal(void **state)
+{
+    double worst = 0;
+
+    (void)state;
+    draw("lr=1", 2, 1, 0, samples, SAMPLES);
+    qsort(samples, SAMPLES, sizeof *samples, by_size);
+    for (size_t i = 0; i < SAMPLES; i++) {
+        double right = erfc(-(double)samples[i] / sqrt(2)) / 2;
+
+        worst = fmax(worst, fabs((double)i / SAMPLES - right));
+        worst = fmax(worst, fabs((double)(i + 1) / SAMPLES - right));
+    }
+    assert_true(worst * sqrt(SAMPLES) < 2.1);
+    assert_true(worst > 0);
+}
+
+static void test_no_two_updates_keys_or_seeds_share_noise(void **state)
+{
+    static const struct {
+        const char *params;
+        uint64_t key, t, first;
+    } other[] = {
+        {"lr=1", 0, 2, 0},
+        {"lr=1", 1, 1, 0},
+        {"lr=1,seed=1", 0, 1, 0},
+        {"lr=1", 0, 1, 1},
+        {"lr=1", 0, 1, SAMPLES},
+        {"lr=1", 0, 1, UINT64_C(1) << 32},
+        {"lr=1", UINT64_C(1) << 32, 1, 0},
+    };
+
+    (void)state;
+    draw("lr=1", 0, 1, 0, samples, SAMPLES);
+    for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+        draw(other[i].params, other[i].key, other[i].t, other[i].first, others,
+             SAMPLES);
+        assert_true(fabs(correlation(samples, others, SAMPLES)) <
+                    5 / sqrt(SAMPLES));
+    }
+}
+
+/* What this file, without vectors, makes of the same formula. */
+static void test_vectors_give_the_bits_of_one_at_a_time(void **state)
+{
+    static const uint64_t firsts[] = {0, 1000, (UINT64_C(1) << 32) - 100};
+    const double zero = 0;
+    uint64_t seed;
+
+    (void)state;
+    memcpy(&seed, &zero, sizeof seed);
+    for (size_t i = 0; i < 3; i++) {
+        struct noise_words key = noise_key(seed, 7, 3);
+
+        draw("lr=1", 7, 3, firsts[i], samples, 4000);
+        for (size_t j = 0; j < 4000; j++) {
+            assert_true(samples[j] == noise_normal(key, firsts[i] + j));
+        }
+    }
+}
+
+static void test_cuts_of_any_size_give_the_bits_of_the_whole(void **state)
+{
+    static const size_t blocks[] = {1, 3, 64, 1000, 4096};
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        key_start(&a, "sgld", "lr=0.1,wd=0.1,clip_gradient=0.5", 7000, samples);
+        key_start(&b, "sgld", "lr=0.1,wd=0.1,clip_gradient=0.5", 7000, samples);
+        b.slice = 1920;
+        b.block = blocks[i];
+        b.stream = i % 2 == 0;
+        for (int t = 0; t < 3; t++) {
+            key_update(&a, others);
+            key_update(&b, others);
+        }
+        assert_memory_equal(a.weight, b.weight, sizeof a.weight);
+    }
+}
+
+static void test_half_a_step_and_the_rates_root_of_noise(void **state)
+{
+    static const float gradient = 8, weight = 2;
+
+    (void)state;
+    key_start(&a, "sgld", "lr=0.25,wd=0.5,rescale_grad=0.5,clip_gradient=3", 1,
+              &weight);
+    draw("lr=1", 0, 1, 0, samples, 1);
+    key_update(&a, &gradient);
+    /* 2 - 0.125 * (3 + 0.5 * 2) + 0.5 * noise */
+    assert_true(fabsf(*key_weight(&a) - (1.5f + 0.5f * samples[0])) < 1e-6f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_words_are_threefrys),
+        cmocka_unit_test(test_sines_and_logarithms_are_as_good_as_f32),
+        cmocka_unit_test(test_moments_are_those_of_the_normal_distribution),
+        cmocka_unit_test(test_tails_are_as_heavy_as_they_should_be),
+        cmocka_unit_test(test_the_whole_distribution_is_normal),
+        cmocka_unit_test(test_no_two_updates_keys_or_seeds_share_noise),
+        cmocka_unit_test(test_vectors_give_the_bits_of_one_at_a_time),
+        cmocka_unit_test(test_cuts_of_any_size_give_the_bits_of_the_whole),
+        cmocka_unit_test(test_half_a_step_and_the_rates_root_of_noise),
+    };
+
+    return cmocka_run_group_tests_name("optim_noise", tests, NULL, NULL);
+}
