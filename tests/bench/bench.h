@@ -26,8 +26,10 @@ struct bench_case {
     size_t key_bytes, model_bytes;
     unsigned rounds; /* A measurement's. */
     const char *codec, *policy, *optimizer;
-    bool in_memory; /* --volatile instead of an arena file. */
-    bool apart;     /* Servers and workers on a processor each. */
+    unsigned repeats;
+    const char *commit; /* As a name for the JSON lines. */
+    bool in_memory;     /* --volatile instead of an arena file. */
+    bool apart;         /* Servers and workers on a processor each. */
 };
 
 /* --- bench_process.c ------------------------------------------------------ */
@@ -49,6 +51,15 @@ void bench_pin(unsigned cpu);
 
 void bench_write(int fd, const void *data, size_t size);
 void bench_read(int fd, void *data, size_t size);
+
+/* --- bench_print.c -------------------------------------------------------- */
+
+void bench_print_head(void);
+void bench_print_rates(const struct bench_case *b, double seconds,
+                       double raw_seconds, double duplex_seconds,
+                       size_t memory);
+void bench_print_pair(const struct bench_case *b, const char *name,
+                      const char *unit, double value, double yardstick);
 
 /* --- bench_cluster.c ------------------------------------------------------ */
 

@@ -8,57 +8,7 @@
 
 #include "tests/bench/bench.h"
 
-static unsigned repeats = 7;
-static const char *commit = "unknown";
-
 static const size_t KIB = 1024, MIB = 1024 * 1024;
-
-/* --- Output --------------------------------------------------------------- */
-
-static void print_head(void)
-{
-    printf("raw: blocking sockets, one thread a process, one direction after "
-           "the other\nduplex: the same with a thread for each direction\n");
-    printf("%-22s %9s %7s %9s %7s %12s %11s\n", "case", "seconds", "GB/s",
-           "raw GB/s", "ratio", "duplex GB/s", "server MiB");
-}
-
-static void print_rates(const struct bench_case *b, double seconds,
-                        double raw_seconds, double duplex_seconds,
-                        size_t memory)
-{
-    double bytes = 2.0 * (double)b->model_bytes * b->rounds;
-    double rate = bytes * b->workers / seconds * 1e-9;
-    double raw = bytes / raw_seconds * 1e-9;
-    double duplex = bytes / duplex_seconds * 1e-9;
-
-    printf("%-22s %9.4f %7.3f %9.3f %7.3f %12.3f %11.1f\n", b->name, seconds,
-           rate, raw, rate / raw, duplex, (double)memory / (double)MIB);
-    printf("{\"case\":\"%s\",\"commit\":\"%s\",\"servers\":%u,\"shards\":%u,"
-           "\"workers\":%u,\"key_bytes\":%zu,\"model_bytes\":%zu,"
-           "\"rounds\":%u,\"codec\":\"%s\",\"policy\":\"%s\","
-           "\"optimizer\":\"%s\",\"volatile\":%s,\"repeats\":%u,"
-           "\"seconds\":%.6f,\"gbytes_per_s\":%.4f,"
-           "\"raw_gbytes_per_s\":%.4f,\"ratio\":%.4f,"
-           "\"raw_duplex_gbytes_per_s\":%.4f,\"server_bytes\":%zu}\n",
-           b->name, commit, b->servers, b->shards, b->workers, b->key_bytes,
-           b->model_bytes, b->rounds, b->codec, b->policy, b->optimizer,
-           b->in_memory ? "true" : "false", repeats, seconds, rate, raw,
-           rate / raw, duplex, memory);
-    fflush(stdout);
-}
-
-static void print_pair(const char *name, const char *unit, double value,
-                       double yardstick)
-{
-    printf("%-22s %9.2f %s against %.2f: ratio %.3f\n", name, value, unit,
-           yardstick, value / yardstick);
-    printf("{\"case\":\"%s\",\"commit\":\"%s\",\"unit\":\"%s\","
-           "\"repeats\":%u,\"value\":%.4f,\"yardstick\":%.4f,"
-           "\"ratio\":%.4f}\n",
-           name, commit, unit, repeats, value, yardstick, value / yardstick);
-    fflush(stdout);
-}
 
 /* --- Cases ---------------------------------------------------------------- */
 
@@ -76,7 +26,7 @@ static void run_transfer(const struct bench_case *b)
     bench_workers_start(&workers, &cluster);
     bench_workers_rounds(&workers, 2);
     bench_raw_rounds(&yardstick, 2, false);
-    for (unsigned i = 0; i < repeats; i++) {
+    for (unsigned i = 0; i < b->repeats; i++) {
         kv[i] = bench_workers_rounds(&workers, b->rounds);
         raw[i] = bench_raw_rounds(&yardstick, b->rounds, false);
         duplex[i] = bench_raw_rounds(&yardstick, b->rounds, true);
@@ -85,8 +35,9 @@ static void run_transfer(const struct bench_case *b)
     bench_workers_stop(&workers);
     bench_cluster_stop(&cluster);
     bench_raw_stop(&yardstick);
-    print_rates(b, bench_median(kv, repeats), bench_median(raw, repeats),
-                bench_median(duplex, repeats), memory);
+    bench_print_rates(b, bench_median(kv, b->repeats),
+                      bench_median(raw, b->repeats),
+                      bench_median(duplex, b->repeats), memory);
 }
 
 static void run_ping(const struct bench_case *base)
@@ -107,7 +58,7 @@ static void run_ping(const struct bench_case *base)
     bench_workers_start(&workers, &cluster);
     bench_pin(0); /* The echo's client. */
     bench_workers_ping(&workers, COUNT, false);
-    for (unsigned i = 0; i < repeats; i++) {
+    for (unsigned i = 0; i < b.repeats; i++) {
         callback[i] = bench_workers_ping(&workers, COUNT, false);
         echo[i] = bench_echo_ping(&yardstick, COUNT);
         waiting[i] = bench_workers_ping(&workers, COUNT, true);
@@ -116,38 +67,51 @@ static void run_ping(const struct bench_case *base)
     bench_cluster_stop(&cluster);
     bench_echo_stop(&yardstick);
     memcpy(echo_again, echo, sizeof echo);
-    print_pair("ping-callback", "us", bench_median(callback, repeats),
-               bench_median(echo, repeats));
-    print_pair("ping-wait", "us", bench_median(waiting, repeats),
-               bench_median(echo_again, repeats));
+    bench_print_pair(&b, "ping-callback", "us",
+                     bench_median(callback, b.repeats),
+                     bench_median(echo, b.repeats));
+    bench_print_pair(&b, "ping-wait", "us", bench_median(waiting, b.repeats),
+                     bench_median(echo_again, b.repeats));
 }
 
-/* Two servers side by side, one with its state in a file and one without. */
-static void run_arena(const struct bench_case *base)
+/* Two jobs side by side, in turns: the median seconds of each, and its own
+ * number of rounds. */
+static void run_beside(const struct bench_case *ours,
+                       const struct bench_case *other, double *seconds,
+                       double *other_seconds)
 {
-    struct bench_case file = *base, memory = *base;
-    double in_file[BENCH_REPEATS_MAX], in_memory[BENCH_REPEATS_MAX];
+    double times[2][BENCH_REPEATS_MAX];
+    const struct bench_case *cases[2] = {ours, other};
     struct bench_cluster clusters[2];
     struct bench_workers workers[2];
 
-    file.in_memory = false;
-    memory.in_memory = true;
-    bench_cluster_start(&clusters[0], &file);
-    bench_cluster_start(&clusters[1], &memory);
-    bench_workers_start(&workers[0], &clusters[0]);
-    bench_workers_start(&workers[1], &clusters[1]);
-    bench_workers_rounds(&workers[0], 2);
-    bench_workers_rounds(&workers[1], 2);
-    for (unsigned i = 0; i < repeats; i++) {
-        in_file[i] = bench_workers_rounds(&workers[0], base->rounds);
-        in_memory[i] = bench_workers_rounds(&workers[1], base->rounds);
+    for (int i = 0; i < 2; i++) {
+        bench_cluster_start(&clusters[i], cases[i]);
+        bench_workers_start(&workers[i], &clusters[i]);
+        bench_workers_rounds(&workers[i], 2);
+    }
+    for (unsigned n = 0; n < ours->repeats; n++) {
+        for (int i = 0; i < 2; i++) {
+            times[i][n] = bench_workers_rounds(&workers[i], cases[i]->rounds);
+        }
     }
     for (int i = 0; i < 2; i++) {
         bench_workers_stop(&workers[i]);
         bench_cluster_stop(&clusters[i]);
     }
-    print_pair("arena-against-volatile", "s", bench_median(in_file, repeats),
-               bench_median(in_memory, repeats));
+    *seconds = bench_median(times[0], ours->repeats);
+    *other_seconds = bench_median(times[1], ours->repeats);
+}
+
+static void run_arena(const struct bench_case *base)
+{
+    struct bench_case file = *base, memory = *base;
+    double in_file, in_memory;
+
+    file.in_memory = false;
+    memory.in_memory = true;
+    run_beside(&file, &memory, &in_file, &in_memory);
+    bench_print_pair(base, "arena-against-volatile", "s", in_file, in_memory);
 }
 
 static void nap(long us)
@@ -165,7 +129,7 @@ static void run_kill(const struct bench_case *b)
     bench_cluster_start(&cluster, b);
     bench_workers_start(&workers, &cluster);
     bench_workers_run(&workers);
-    for (unsigned i = 0; i < repeats; i++) {
+    for (unsigned i = 0; i < b->repeats; i++) {
         uint64_t killed, start = bench_now_ns();
         _Atomic uint64_t *last = &workers.shared->last_push_ns;
 
@@ -182,8 +146,9 @@ static void run_kill(const struct bench_case *b)
     bench_workers_halt(&workers);
     bench_workers_stop(&workers);
     bench_cluster_stop(&cluster);
-    print_pair("kill-to-first-push", "ms", bench_median(lost, repeats), 250);
-    print_pair("kill-worst", "ms", worst, 250);
+    bench_print_pair(b, "kill-to-first-push", "ms",
+                     bench_median(lost, b->repeats), 250);
+    bench_print_pair(b, "kill-worst", "ms", worst, 250);
 }
 
 static void run_suite(const struct bench_case *base)
@@ -204,7 +169,7 @@ static void run_suite(const struct bench_case *base)
         {"keys-1KiB-1-shard", 1, 1, 1 << 10, 10},
     };
 
-    print_head();
+    bench_print_head();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct bench_case b = *base;
 
@@ -344,10 +309,10 @@ static const char *parse(int argc, char **argv, struct bench_case *b)
             b->in_memory = true;
             break;
         case REPEATS:
-            repeats = parse_count(optarg, BENCH_REPEATS_MAX);
+            b->repeats = parse_count(optarg, BENCH_REPEATS_MAX);
             break;
         case COMMIT:
-            commit = optarg;
+            b->commit = optarg;
             break;
         case HELP:
             fputs(usage, stdout);
@@ -371,7 +336,9 @@ int main(int argc, char **argv)
                            .rounds = 20,
                            .codec = "none",
                            .policy = "sync",
-                           .optimizer = "sgd"};
+                           .optimizer = "sgd",
+                           .repeats = 7,
+                           .commit = "unknown"};
     const char *what = parse(argc, argv, &b);
 
     if (b.key_bytes % sizeof(float) != 0 || b.model_bytes < b.key_bytes) {
@@ -383,7 +350,7 @@ int main(int argc, char **argv)
     if (strcmp(what, "suite") == 0) {
         run_suite(&b);
     } else if (strcmp(what, "transfer") == 0) {
-        print_head();
+        bench_print_head();
         run_transfer(&b);
     } else if (strcmp(what, "ping") == 0) {
         run_ping(&b);
