@@ -114,6 +114,22 @@ static void run_arena(const struct bench_case *base)
     bench_print_pair(base, "arena-against-volatile", "s", in_file, in_memory);
 }
 
+/* What many keys cost beyond their bytes: the same bytes as one key. */
+static void run_tiny(const struct bench_case *base)
+{
+    enum { KEYS = 10000, BYTES = 256 };
+    struct bench_case tiny = *base, one;
+    double seconds, yardstick;
+
+    tiny.key_bytes = BYTES;
+    tiny.model_bytes = (size_t)KEYS * BYTES;
+    one = tiny;
+    one.key_bytes = one.model_bytes;
+    run_beside(&tiny, &one, &seconds, &yardstick);
+    bench_print_pair(&tiny, "tiny-10000-keys", "ms a round",
+                     seconds * 1e3 / tiny.rounds, yardstick * 1e3 / one.rounds);
+}
+
 static void nap(long us)
 {
     nanosleep(&(struct timespec){0, us * 1000}, NULL);
@@ -180,6 +196,7 @@ static void run_suite(const struct bench_case *base)
         b.rounds = cases[i].rounds;
         run_transfer(&b);
     }
+    run_tiny(base);
     run_arena(base);
     run_kill(base);
     run_ping(base); /* Last: it keeps this process on one processor. */
@@ -358,6 +375,8 @@ int main(int argc, char **argv)
         run_arena(&b);
     } else if (strcmp(what, "kill") == 0) {
         run_kill(&b);
+    } else if (strcmp(what, "tiny") == 0) {
+        run_tiny(&b);
     } else {
         fputs(usage, stderr);
         return 2;
