@@ -139,4 +139,19 @@ void bench_echo_start(struct bench_echo *e);
 void bench_echo_stop(struct bench_echo *e);
 double bench_echo_ping(struct bench_echo *e, unsigned count); /* us each. */
 
+/* --- bench_stream.c: loops that only move memory ---------------------------
+ */
+
+/* Reads gradient, weights and `slots` arrays, writes new weights and slots;
+ * `count` is a multiple of 32, and what goes past the caches is aligned. */
+void bench_stream_update(const float *const *in, float *const *out,
+                         unsigned slots, size_t count, bool past_caches);
+void bench_stream_sum4(const float *const *in, float *out, size_t count);
+
+/* --- Cases -----------------------------------------------------------------
+ */
+
+void bench_rules(const struct bench_case *b); /* bench_rules.c */
+void bench_local(const struct bench_case *b); /* bench_local.c */
+
 #endif

@@ -375,6 +375,10 @@ int main(int argc, char **argv)
         run_arena(&b);
     } else if (strcmp(what, "kill") == 0) {
         run_kill(&b);
+    } else if (strcmp(what, "rules") == 0) {
+        bench_rules(&b);
+    } else if (strcmp(what, "local") == 0) {
+        bench_local(&b);
     } else if (strcmp(what, "tiny") == 0) {
         run_tiny(&b);
     } else {

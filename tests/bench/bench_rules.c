@@ -1,0 +1,186 @@
+/* Each optimizer's arithmetic on one core, on a value that no cache holds, as
+ * the server goes through it: out of place and in blocks. */
+#include "tests/bench/bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/compute/denormals.h"
+#include "common/optim/optim.h"
+#include "server/shard_private.h"
+
+#define ELEMENTS_MAX ((size_t)64 << 20)
+#define ARRAYS (1 + KV_OPTIM_SLOTS_MAX) /* The weights, then their state. */
+#define STREAMED false                  /* As in server/shard_round.c. */
+
+struct value_pair {
+    size_t count;
+    float *gradient;
+    float *old[ARRAYS], *new[ARRAYS];
+};
+
+/* --- Memory --------------------------------------------------------------- */
+
+/* Half of what is free is left to others. */
+static size_t choose_count(void)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), count = ELEMENTS_MAX;
+    size_t free_bytes = (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
+
+    while ((1 + 2 * ARRAYS) * count * sizeof(float) > free_bytes / 2) {
+        count /= 2;
+    }
+    return count;
+}
+
+static float *make_array(size_t count)
+{
+    float *array = aligned_alloc(64, count * sizeof *array);
+
+    if (array == NULL) {
+        bench_die("no memory for %zu floats", count);
+    }
+    memset(array, 0, count * sizeof *array);
+    return array;
+}
+
+static void make_values(struct value_pair *v)
+{
+    v->count = choose_count();
+    v->gradient = make_array(v->count);
+    for (size_t i = 0; i < v->count; i++) {
+        v->gradient[i] = (float)(i % 17) * 1e-3f;
+    }
+    for (int n = 0; n < ARRAYS; n++) {
+        v->old[n] = make_array(v->count);
+        v->new[n] = make_array(v->count);
+    }
+}
+
+static void free_values(struct value_pair *v)
+{
+    free(v->gradient);
+    for (int n = 0; n < ARRAYS; n++) {
+        free(v->old[n]);
+        free(v->new[n]);
+    }
+}
+
+/* As before the first update. */
+static void reset(struct value_pair *v, unsigned slots)
+{
+    for (size_t i = 0; i < v->count; i++) {
+        v->old[0][i] = 1.0f;
+    }
+    for (unsigned n = 1; n <= slots; n++) {
+        memset(v->old[n], 0, v->count * sizeof *v->old[n]);
+    }
+}
+
+/* --- Passes --------------------------------------------------------------- */
+
+static double update(struct value_pair *v, const struct kv_optim_spec *spec,
+                     unsigned slots, uint64_t t)
+{
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct kv_optim_args args = {.step = step, .stream = STREAMED};
+    uint64_t start = bench_now_ns();
+
+    kv_optim_prepare(spec, t, step);
+    for (size_t first = 0; first < v->count; first += SHARD_BLOCK) {
+        args.count = SHARD_BLOCK;
+        args.weight = v->old[0] + first;
+        args.new_weight = v->new[0] + first;
+        args.gradient = v->gradient + first;
+        for (unsigned i = 0; i < slots; i++) {
+            args.slot[i] = v->old[1 + i] + first;
+            args.new_slot[i] = v->new[1 + i] + first;
+        }
+        spec->optim->update(&args);
+    }
+    return (double)(bench_now_ns() - start) * 1e-9;
+}
+
+static double stream(struct value_pair *v, unsigned slots)
+{
+    const float *in[1 + ARRAYS] = {v->gradient};
+    uint64_t start;
+
+    memcpy(in + 1, v->old, sizeof v->old);
+    start = bench_now_ns();
+    bench_stream_update(in, v->new, slots, v->count, STREAMED);
+    return (double)(bench_now_ns() - start) * 1e-9;
+}
+
+static void swap_values(struct value_pair *v)
+{
+    float *old[ARRAYS];
+
+    memcpy(old, v->old, sizeof old);
+    memcpy(v->old, v->new, sizeof old);
+    memcpy(v->new, old, sizeof old);
+}
+
+/* The yardstick first: what it writes is overwritten. */
+static void measure(const struct bench_case *b, struct value_pair *v,
+                    const struct kv_optim_spec *spec, const char *name)
+{
+    unsigned slots = spec->optim->slots(spec->params);
+    double times[BENCH_REPEATS_MAX], yardstick[BENCH_REPEATS_MAX];
+    double gigabytes = (double)v->count * (3 + 2 * slots) * sizeof(float) / 1e9;
+
+    reset(v, slots);
+    for (unsigned i = 0; i < b->repeats; i++) {
+        yardstick[i] = stream(v, slots);
+        times[i] = update(v, spec, slots, i + 1);
+        swap_values(v);
+    }
+    bench_print_pair(b, name, "GB/s",
+                     gigabytes / bench_median(times, b->repeats),
+                     gigabytes / bench_median(yardstick, b->repeats));
+}
+
+/* --- Rules ---------------------------------------------------------------- */
+
+/* With its defaults, and with each setting that gives it other state. */
+static void measure_rule(const struct bench_case *b, struct value_pair *v,
+                         const char *rule)
+{
+    static const char *const settings[] = {"momentum=0.9", "centered=1"};
+    char error[KV_OPTIM_ERROR_MAX], name[64];
+    struct kv_optim_spec spec, other;
+
+    snprintf(name, sizeof name, "rule-%s", rule);
+    if (kv_optim_parse(rule, "", &spec, error, sizeof error) != KV_OK) {
+        printf("%s: skipped: %s\n", name, error);
+        return;
+    }
+    measure(b, v, &spec, name);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        if (kv_optim_parse(rule, settings[i], &other, error, sizeof error) ==
+                KV_OK &&
+            other.optim->slots(other.params) !=
+                spec.optim->slots(spec.params)) {
+            snprintf(name, sizeof name, "rule-%s-%s", rule, settings[i]);
+            measure(b, v, &other, name);
+        }
+    }
+}
+
+void bench_rules(const struct bench_case *b)
+{
+    char names[1024], *rest = names, *rule;
+    struct value_pair v;
+
+    kv_flush_denormals(); /* As every thread that updates. */
+    make_values(&v);
+    printf("rules: %zu elements, one core, against a loop over as many "
+           "arrays\n",
+           v.count);
+    kv_optim_names(names, sizeof names);
+    while ((rule = strtok_r(rest, ", ", &rest)) != NULL) {
+        measure_rule(b, &v, rule);
+    }
+    free_values(&v);
+}

@@ -1,0 +1,80 @@
+/* The yardstick for arithmetic: a loop that reads and writes as many arrays and
+ * does next to nothing with them. Compiled as the loops are that it measures.
+ */
+#include "tests/bench/bench.h"
+
+#include "common/compute/stream.h"
+
+KV_TEMPLATE float add_up(const float *const *in, unsigned ins, size_t i)
+{
+    float sum = in[0][i];
+
+    for (unsigned n = 1; n < ins; n++) {
+        sum += in[n][i];
+    }
+    return sum;
+}
+
+/* `ins`, `outs` and `past_caches` are constants wherever this is called. */
+KV_TEMPLATE void pass(const float *const *in, unsigned ins, float *const *out,
+                      unsigned outs, size_t count, bool past_caches)
+{
+    if (!past_caches) {
+        KV_INDEPENDENT
+        for (size_t i = 0; i < count; i++) {
+            float sum = add_up(in, ins, i);
+
+            for (unsigned n = 0; n < outs; n++) {
+                out[n][i] = sum;
+            }
+        }
+        return;
+    }
+    for (size_t first = 0; first < count; first += KV_STREAM_FLOATS) {
+        KV_SCRATCH float sums[KV_STREAM_FLOATS];
+
+        KV_INDEPENDENT
+        for (size_t i = 0; i < KV_STREAM_FLOATS; i++) {
+            sums[i] = add_up(in, ins, first + i);
+        }
+        for (unsigned n = 0; n < outs; n++) {
+            kv_stream_write(out[n] + first, sums);
+        }
+    }
+    kv_stream_end();
+}
+
+KV_TEMPLATE void choose(const float *const *in, float *const *out,
+                        unsigned outs, size_t count, bool past_caches)
+{
+    switch (outs) {
+    case 1:
+        pass(in, 2, out, 1, count, past_caches);
+        break;
+    case 2:
+        pass(in, 3, out, 2, count, past_caches);
+        break;
+    case 3:
+        pass(in, 4, out, 3, count, past_caches);
+        break;
+    default:
+        pass(in, 5, out, 4, count, past_caches);
+    }
+}
+
+KV_CLONES void bench_stream_update(const float *const *in, float *const *out,
+                                   unsigned slots, size_t count,
+                                   bool past_caches)
+{
+    if (past_caches) {
+        choose(in, out, slots + 1, count, true);
+    } else {
+        choose(in, out, slots + 1, count, false);
+    }
+}
+
+KV_CLONES void bench_stream_sum4(const float *const *in, float *out,
+                                 size_t count)
+{
+    pass(in, 4, &out, 1, count, true);
+}
