@@ -27,6 +27,7 @@ struct bench_case {
     unsigned rounds; /* A measurement's. */
     const char *codec, *policy, *optimizer;
     unsigned repeats;
+    unsigned rows; /* Of a table a round, a key's bytes being a row's; or 0. */
     const char *commit; /* As a name for the JSON lines. */
     bool in_memory;     /* --volatile instead of an arena file. */
     bool apart;         /* Servers and workers on a processor each. */
@@ -111,6 +112,18 @@ double bench_workers_ping(struct bench_workers *w, unsigned count,
 /* Push rounds until shared->stop; then one result. */
 void bench_workers_run(struct bench_workers *w);
 void bench_workers_halt(struct bench_workers *w);
+
+/* --- bench_rows.c: the worker of a row_sparse table ------------------------
+ */
+
+struct bench_table;
+struct kvw;
+
+struct bench_table *bench_table_new(const struct bench_case *b);
+
+/* Both return a KVW_ status. */
+int bench_table_init(const struct bench_table *t, struct kvw *kv);
+int bench_table_round(struct bench_table *t, struct kvw *kv);
 
 /* --- bench_raw.c: what the machine can do --------------------------------- */
 

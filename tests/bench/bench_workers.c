@@ -23,6 +23,7 @@ struct worker {
     float *weights, *gradients;
     struct kvw_tensor *weight_tensors, *gradient_tensors;
     struct kvw_item *weight_items, *gradient_items;
+    struct bench_table *table; /* Instead of all these, or NULL. */
 };
 
 static void must(struct worker *w, int status)
@@ -69,10 +70,15 @@ static void join_job(struct worker *w, const struct bench_cluster *c,
     if (kvw_open(&w->kv, kind, options) != KVW_OK) {
         bench_die("worker %u: %s", rank, kvw_error(NULL));
     }
-    make_items(w, b);
     snprintf(type, sizeof type, "type=%s", b->codec);
     must(w, kvw_set_gradient_compression(w->kv, type));
-    must(w, kvw_init(w->kv, w->weight_items, w->keys));
+    if (b->rows > 0) {
+        w->table = bench_table_new(b);
+        must(w, bench_table_init(w->table, w->kv));
+    } else {
+        make_items(w, b);
+        must(w, kvw_init(w->kv, w->weight_items, w->keys));
+    }
     if (strcmp(b->optimizer, "none") != 0) {
         must(w, kvw_set_optimizer(w->kv, b->optimizer, "learning_rate=0.01"));
     }
@@ -82,6 +88,10 @@ static void join_job(struct worker *w, const struct bench_cluster *c,
 static void do_rounds(struct worker *w, unsigned rounds)
 {
     for (unsigned i = 0; i < rounds; i++) {
+        if (w->table != NULL) {
+            must(w, bench_table_round(w->table, w->kv));
+            continue;
+        }
         must(w, kvw_push(w->kv, w->gradient_items, w->keys, NULL, NULL));
         must(w, kvw_pull(w->kv, w->weight_items, w->keys, NULL, NULL));
         must(w, kvw_wait_all(w->kv, KVW_FOREVER));

@@ -130,6 +130,29 @@ static void run_tiny(const struct bench_case *base)
                      seconds * 1e3 / tiny.rounds, yardstick * 1e3 / one.rounds);
 }
 
+/* Rows of a table, against as many bytes of a dense value with sgd. */
+static void run_rows(const struct bench_case *base)
+{
+    enum { ROWS = 4096, LENGTH = 64 };
+    static const char *const optimizers[] = {"sgd", "adagrad", "adam"};
+
+    for (size_t i = 0; i < sizeof optimizers / sizeof *optimizers; i++) {
+        struct bench_case table = *base, dense = *base;
+        double seconds, yardstick, moved = 2.0 * ROWS * base->rounds * 1e-6;
+        char name[32];
+
+        table.rows = ROWS;
+        table.key_bytes = LENGTH * sizeof(float);
+        table.model_bytes = MIB * table.key_bytes; /* 1 Mi rows. */
+        table.optimizer = optimizers[i];
+        dense.key_bytes = dense.model_bytes = ROWS * table.key_bytes;
+        run_beside(&table, &dense, &seconds, &yardstick);
+        snprintf(name, sizeof name, "rows-%s", optimizers[i]);
+        bench_print_pair(base, name, "million rows/s", moved / seconds,
+                         moved / yardstick);
+    }
+}
+
 static void nap(long us)
 {
     nanosleep(&(struct timespec){0, us * 1000}, NULL);
@@ -379,6 +402,8 @@ int main(int argc, char **argv)
         bench_rules(&b);
     } else if (strcmp(what, "local") == 0) {
         bench_local(&b);
+    } else if (strcmp(what, "rows") == 0) {
+        run_rows(&b);
     } else if (strcmp(what, "tiny") == 0) {
         run_tiny(&b);
     } else {
