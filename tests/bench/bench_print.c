@@ -36,7 +36,7 @@ void bench_print_rates(const struct bench_case *b, double seconds,
 void bench_print_pair(const struct bench_case *b, const char *name,
                       const char *unit, double value, double yardstick)
 {
-    printf("%-22s %9.2f %s against %.2f: ratio %.3f\n", name, value, unit,
+    printf("%-26s %9.2f %s against %.2f: ratio %.3f\n", name, value, unit,
            yardstick, value / yardstick);
     printf("{\"case\":\"%s\",\"commit\":\"%s\",\"unit\":\"%s\","
            "\"repeats\":%u,\"value\":%.4f,\"yardstick\":%.4f,"
