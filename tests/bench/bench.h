@@ -33,7 +33,7 @@ struct bench_case {
     bool apart;         /* Servers and workers on a processor each. */
 };
 
-/* --- bench_process.c ------------------------------------------------------ */
+/* --- bench_process.c ----------------------------------------------------- */
 
 uint64_t bench_now_ns(void);
 double bench_median(double *values, size_t count); /* Sorts. */
@@ -53,7 +53,7 @@ void bench_pin(unsigned cpu);
 void bench_write(int fd, const void *data, size_t size);
 void bench_read(int fd, void *data, size_t size);
 
-/* --- bench_print.c -------------------------------------------------------- */
+/* --- bench_print.c ------------------------------------------------------- */
 
 void bench_print_head(void);
 void bench_print_rates(const struct bench_case *b, double seconds,
@@ -62,7 +62,7 @@ void bench_print_rates(const struct bench_case *b, double seconds,
 void bench_print_pair(const struct bench_case *b, const char *name,
                       const char *unit, double value, double yardstick);
 
-/* --- bench_cluster.c ------------------------------------------------------ */
+/* --- bench_cluster.c ----------------------------------------------------- */
 
 struct bench_cluster {
     const struct bench_case *spec;
@@ -82,7 +82,7 @@ uint64_t bench_cluster_kill(struct bench_cluster *c, unsigned server);
 /* Resident bytes of all servers, their arenas included. */
 size_t bench_cluster_memory(const struct bench_cluster *c);
 
-/* --- bench_workers.c ------------------------------------------------------ */
+/* --- bench_workers.c ----------------------------------------------------- */
 
 /* What a worker tells while it runs, in memory that all processes see. */
 struct bench_shared {
@@ -113,8 +113,7 @@ double bench_workers_ping(struct bench_workers *w, unsigned count,
 void bench_workers_run(struct bench_workers *w);
 void bench_workers_halt(struct bench_workers *w);
 
-/* --- bench_rows.c: the worker of a row_sparse table ------------------------
- */
+/* --- bench_rows.c: the worker of a row_sparse table ---------------------- */
 
 struct bench_table;
 struct kvw;
@@ -125,7 +124,7 @@ struct bench_table *bench_table_new(const struct bench_case *b);
 int bench_table_init(const struct bench_table *t, struct kvw *kv);
 int bench_table_round(struct bench_table *t, struct kvw *kv);
 
-/* --- bench_raw.c: what the machine can do --------------------------------- */
+/* --- bench_raw.c: what the machine can do -------------------------------- */
 
 struct bench_raw {
     pid_t pid;
@@ -141,7 +140,7 @@ void bench_raw_stop(struct bench_raw *r);
  * after the other; or, duplex, both at once with a thread for each. */
 double bench_raw_rounds(struct bench_raw *r, unsigned rounds, bool duplex);
 
-/* --- bench_echo.c: a plain libuv echo of 64 bytes ------------------------- */
+/* --- bench_echo.c: a plain libuv echo of 64 bytes ------------------------ */
 
 struct bench_echo {
     pid_t pid;
@@ -152,8 +151,7 @@ void bench_echo_start(struct bench_echo *e);
 void bench_echo_stop(struct bench_echo *e);
 double bench_echo_ping(struct bench_echo *e, unsigned count); /* us each. */
 
-/* --- bench_stream.c: loops that only move memory ---------------------------
- */
+/* --- bench_stream.c: loops that only move memory ------------------------- */
 
 /* Reads gradient, weights and `slots` arrays, writes new weights and slots;
  * `count` is a multiple of 32, and what goes past the caches is aligned. */
@@ -161,8 +159,15 @@ void bench_stream_update(const float *const *in, float *const *out,
                          unsigned slots, size_t count, bool past_caches);
 void bench_stream_sum4(const float *const *in, float *out, size_t count);
 
-/* --- Cases -----------------------------------------------------------------
- */
+/* --- Cases --------------------------------------------------------------- */
+
+/* bench_jobs.c */
+void bench_transfer(const struct bench_case *b); /* Prints no head. */
+void bench_tiny(const struct bench_case *b);
+void bench_rows(const struct bench_case *b);
+void bench_arena(const struct bench_case *b);
+void bench_kill(const struct bench_case *b);
+void bench_ping(const struct bench_case *b); /* Stays on one processor. */
 
 void bench_rules(const struct bench_case *b); /* bench_rules.c */
 void bench_local(const struct bench_case *b); /* bench_local.c */

@@ -1,194 +1,12 @@
 /* kvbench - how fast a job on this machine is, against what the machine can
  * do: each measurement is followed by its yardstick, medians are compared. */
 #include <getopt.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "tests/bench/bench.h"
 
 static const size_t KIB = 1024, MIB = 1024 * 1024;
-
-/* --- Cases ---------------------------------------------------------------- */
-
-static void run_transfer(const struct bench_case *b)
-{
-    double kv[BENCH_REPEATS_MAX], raw[BENCH_REPEATS_MAX],
-        duplex[BENCH_REPEATS_MAX];
-    struct bench_cluster cluster;
-    struct bench_workers workers;
-    struct bench_raw yardstick;
-    size_t memory;
-
-    bench_raw_start(&yardstick, b->model_bytes);
-    bench_cluster_start(&cluster, b);
-    bench_workers_start(&workers, &cluster);
-    bench_workers_rounds(&workers, 2);
-    bench_raw_rounds(&yardstick, 2, false);
-    for (unsigned i = 0; i < b->repeats; i++) {
-        kv[i] = bench_workers_rounds(&workers, b->rounds);
-        raw[i] = bench_raw_rounds(&yardstick, b->rounds, false);
-        duplex[i] = bench_raw_rounds(&yardstick, b->rounds, true);
-    }
-    memory = bench_cluster_memory(&cluster);
-    bench_workers_stop(&workers);
-    bench_cluster_stop(&cluster);
-    bench_raw_stop(&yardstick);
-    bench_print_rates(b, bench_median(kv, b->repeats),
-                      bench_median(raw, b->repeats),
-                      bench_median(duplex, b->repeats), memory);
-}
-
-static void run_ping(const struct bench_case *base)
-{
-    enum { COUNT = 2000 };
-    struct bench_case b = *base;
-    double callback[BENCH_REPEATS_MAX], waiting[BENCH_REPEATS_MAX],
-        echo[BENCH_REPEATS_MAX], echo_again[BENCH_REPEATS_MAX];
-    struct bench_cluster cluster;
-    struct bench_workers workers;
-    struct bench_echo yardstick;
-
-    b.key_bytes = b.model_bytes = 4;
-    b.workers = 1;
-    b.apart = true;
-    bench_echo_start(&yardstick);
-    bench_cluster_start(&cluster, &b);
-    bench_workers_start(&workers, &cluster);
-    bench_pin(0); /* The echo's client. */
-    bench_workers_ping(&workers, COUNT, false);
-    for (unsigned i = 0; i < b.repeats; i++) {
-        callback[i] = bench_workers_ping(&workers, COUNT, false);
-        echo[i] = bench_echo_ping(&yardstick, COUNT);
-        waiting[i] = bench_workers_ping(&workers, COUNT, true);
-    }
-    bench_workers_stop(&workers);
-    bench_cluster_stop(&cluster);
-    bench_echo_stop(&yardstick);
-    memcpy(echo_again, echo, sizeof echo);
-    bench_print_pair(&b, "ping-callback", "us",
-                     bench_median(callback, b.repeats),
-                     bench_median(echo, b.repeats));
-    bench_print_pair(&b, "ping-wait", "us", bench_median(waiting, b.repeats),
-                     bench_median(echo_again, b.repeats));
-}
-
-/* Two jobs side by side, in turns: the median seconds of each, and its own
- * number of rounds. */
-static void run_beside(const struct bench_case *ours,
-                       const struct bench_case *other, double *seconds,
-                       double *other_seconds)
-{
-    double times[2][BENCH_REPEATS_MAX];
-    const struct bench_case *cases[2] = {ours, other};
-    struct bench_cluster clusters[2];
-    struct bench_workers workers[2];
-
-    for (int i = 0; i < 2; i++) {
-        bench_cluster_start(&clusters[i], cases[i]);
-        bench_workers_start(&workers[i], &clusters[i]);
-        bench_workers_rounds(&workers[i], 2);
-    }
-    for (unsigned n = 0; n < ours->repeats; n++) {
-        for (int i = 0; i < 2; i++) {
-            times[i][n] = bench_workers_rounds(&workers[i], cases[i]->rounds);
-        }
-    }
-    for (int i = 0; i < 2; i++) {
-        bench_workers_stop(&workers[i]);
-        bench_cluster_stop(&clusters[i]);
-    }
-    *seconds = bench_median(times[0], ours->repeats);
-    *other_seconds = bench_median(times[1], ours->repeats);
-}
-
-static void run_arena(const struct bench_case *base)
-{
-    struct bench_case file = *base, memory = *base;
-    double in_file, in_memory;
-
-    file.in_memory = false;
-    memory.in_memory = true;
-    run_beside(&file, &memory, &in_file, &in_memory);
-    bench_print_pair(base, "arena-against-volatile", "s", in_file, in_memory);
-}
-
-/* What many keys cost beyond their bytes: the same bytes as one key. */
-static void run_tiny(const struct bench_case *base)
-{
-    enum { KEYS = 10000, BYTES = 256 };
-    struct bench_case tiny = *base, one;
-    double seconds, yardstick;
-
-    tiny.key_bytes = BYTES;
-    tiny.model_bytes = (size_t)KEYS * BYTES;
-    one = tiny;
-    one.key_bytes = one.model_bytes;
-    run_beside(&tiny, &one, &seconds, &yardstick);
-    bench_print_pair(&tiny, "tiny-10000-keys", "ms a round",
-                     seconds * 1e3 / tiny.rounds, yardstick * 1e3 / one.rounds);
-}
-
-/* Rows of a table, against as many bytes of a dense value with sgd. */
-static void run_rows(const struct bench_case *base)
-{
-    enum { ROWS = 4096, LENGTH = 64 };
-    static const char *const optimizers[] = {"sgd", "adagrad", "adam"};
-
-    for (size_t i = 0; i < sizeof optimizers / sizeof *optimizers; i++) {
-        struct bench_case table = *base, dense = *base;
-        double seconds, yardstick, moved = 2.0 * ROWS * base->rounds * 1e-6;
-        char name[32];
-
-        table.rows = ROWS;
-        table.key_bytes = LENGTH * sizeof(float);
-        table.model_bytes = MIB * table.key_bytes; /* 1 Mi rows. */
-        table.optimizer = optimizers[i];
-        dense.key_bytes = dense.model_bytes = ROWS * table.key_bytes;
-        run_beside(&table, &dense, &seconds, &yardstick);
-        snprintf(name, sizeof name, "rows-%s", optimizers[i]);
-        bench_print_pair(base, name, "million rows/s", moved / seconds,
-                         moved / yardstick);
-    }
-}
-
-static void nap(long us)
-{
-    nanosleep(&(struct timespec){0, us * 1000}, NULL);
-}
-
-/* From the kill to the first push acknowledged by the restarted server. */
-static void run_kill(const struct bench_case *b)
-{
-    double lost[BENCH_REPEATS_MAX], worst = 0;
-    struct bench_cluster cluster;
-    struct bench_workers workers;
-
-    bench_cluster_start(&cluster, b);
-    bench_workers_start(&workers, &cluster);
-    bench_workers_run(&workers);
-    for (unsigned i = 0; i < b->repeats; i++) {
-        uint64_t killed, start = bench_now_ns();
-        _Atomic uint64_t *last = &workers.shared->last_push_ns;
-
-        while (atomic_load(last) < start) {
-            nap(1000); /* It runs again: now it may be killed again. */
-        }
-        killed = bench_cluster_kill(&cluster, 0);
-        while (atomic_load(last) < killed + 1000000) {
-            nap(100);
-        }
-        lost[i] = (double)(atomic_load(last) - killed) * 1e-6;
-        worst = lost[i] > worst ? lost[i] : worst;
-    }
-    bench_workers_halt(&workers);
-    bench_workers_stop(&workers);
-    bench_cluster_stop(&cluster);
-    bench_print_pair(b, "kill-to-first-push", "ms",
-                     bench_median(lost, b->repeats), 250);
-    bench_print_pair(b, "kill-worst", "ms", worst, 250);
-}
 
 static void run_suite(const struct bench_case *base)
 {
@@ -217,15 +35,15 @@ static void run_suite(const struct bench_case *base)
         b.workers = cases[i].workers;
         b.key_bytes = cases[i].key_bytes;
         b.rounds = cases[i].rounds;
-        run_transfer(&b);
+        bench_transfer(&b);
     }
-    run_tiny(base);
-    run_rows(base);
+    bench_tiny(base);
+    bench_rows(base);
     bench_rules(base);
     bench_local(base);
-    run_arena(base);
-    run_kill(base);
-    run_ping(base); /* Last: it keeps this process on one processor. */
+    bench_arena(base);
+    bench_kill(base);
+    bench_ping(base); /* Last: it keeps this process on one processor. */
 }
 
 /* --- Command line --------------------------------------------------------- */
@@ -373,16 +191,16 @@ static const char *parse(int argc, char **argv, struct bench_case *b)
 static void run_alone(const struct bench_case *b)
 {
     bench_print_head();
-    run_transfer(b);
+    bench_transfer(b);
 }
 
 static const struct {
     const char *name;
     void (*run)(const struct bench_case *b);
 } runs[] = {
-    {"suite", run_suite}, {"transfer", run_alone}, {"tiny", run_tiny},
-    {"rows", run_rows},   {"rules", bench_rules},  {"local", bench_local},
-    {"arena", run_arena}, {"kill", run_kill},      {"ping", run_ping},
+    {"suite", run_suite},   {"transfer", run_alone}, {"tiny", bench_tiny},
+    {"rows", bench_rows},   {"rules", bench_rules},  {"local", bench_local},
+    {"arena", bench_arena}, {"kill", bench_kill},    {"ping", bench_ping},
 };
 
 int main(int argc, char **argv)
