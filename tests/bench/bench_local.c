@@ -37,8 +37,7 @@ static float *make_floats(float value)
     return floats;
 }
 
-/* --- Ours ------------------------------------------------------------------
- */
+/* --- Ours ---------------------------------------------------------------- */
 
 static void start(struct local_bench *l)
 {
@@ -75,8 +74,7 @@ static double push(struct local_bench *l)
     return (double)(bench_now_ns() - begin) * 1e-9;
 }
 
-/* --- The yardstick ---------------------------------------------------------
- */
+/* --- The yardstick ------------------------------------------------------- */
 
 struct half {
     const float *in[TENSORS];
