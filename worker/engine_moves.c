@@ -1,66 +1,11 @@
 /* A call with row_sparse tensors, on the lane. */
-#include <inttypes.h>
 #include <string.h>
 
 #include "common/base/mem.h"
 #include "worker/engine_core.h"
+#include "worker/lookup.h"
 #include "worker/moves.h"
 #include "worker/rows.h"
-
-/* --- Checks --------------------------------------------------------------- */
-
-static bool refused(const struct engine *e, struct kvw_op *op,
-                    const struct move *m, const char *wrong)
-{
-    char name[KEYS_TEXT_MAX];
-
-    op_fail(op, KV_EMISMATCH, "%s on rank %" PRIu32 ": %s",
-            keys_text(&m->spec, name), e->job.rank, wrong);
-    return false;
-}
-
-/* Pushes and whole pulls of a key once each. */
-static bool stands_twice(const struct kvw_op *op, const struct move *m)
-{
-    for (size_t i = 0; m->rows == NULL || !m->pull; i++) {
-        const struct move *other = &op->moves[i];
-
-        if (other == m) {
-            break;
-        }
-        if (other->key == m->key && other->pull == m->pull) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool look_up(struct engine *e, struct kvw_op *op, struct move *m)
-{
-    enum kv_status status;
-
-    m->key = keys_find(&e->keys, &m->spec);
-    if (m->key == NULL) {
-        engine_unknown_key(e, op, &m->spec);
-        return false;
-    }
-    status =
-        keys_compare(m->key, e->job.rank, &m->spec, e->text, sizeof e->text);
-    if (status != KV_OK) {
-        op_fail(op, status, "%s", e->text);
-        return false;
-    }
-    if (m->pull && m->rows != NULL && m->key->spec.storage == KV_DENSE) {
-        return refused(e, op, m,
-                       "rows can be pulled of a row_sparse value, and it was "
-                       "registered as a dense one");
-    }
-    if (stands_twice(op, m)) {
-        engine_stands_twice(e, op, &m->spec);
-        return false;
-    }
-    return true;
-}
 
 /* --- Preparation ---------------------------------------------------------- */
 
@@ -104,12 +49,12 @@ static bool split(struct move *m)
 
 static bool prepare(struct engine *e, struct kvw_op *op, size_t *pieces)
 {
+    if (!lookup_moves(&e->keys, e->job.rank, op)) {
+        return false;
+    }
     for (size_t i = 0; i < op->move_count; i++) {
         struct move *m = &op->moves[i];
 
-        if (!look_up(e, op, m)) {
-            return false;
-        }
         if (m->rows != NULL &&
             !(m->key->spec.storage == KV_DENSE ? spread(m) : split(m))) {
             op_fail(op, KV_ENOMEM, "out of memory for rows");

@@ -2,7 +2,9 @@
 
 #include <inttypes.h>
 
-/* These two apart: what is called for each key has no large locals. */
+#include "worker/moves.h"
+
+/* These apart: what is called for each key has no large locals. */
 static void unknown_key(uint32_t rank, struct kvw_op *op,
                         const struct key_spec *spec)
 {
@@ -21,6 +23,20 @@ static void stands_twice(uint32_t rank, struct kvw_op *op,
     op_fail(op, KV_EINVAL, "%s stands twice in one call of rank %" PRIu32,
             keys_text(spec, name), rank);
 }
+
+static void rows_of_dense(uint32_t rank, struct kvw_op *op,
+                          const struct key_spec *spec)
+{
+    char name[KEYS_TEXT_MAX];
+
+    op_fail(op, KV_EMISMATCH,
+            "%s on rank %" PRIu32
+            ": rows can be pulled of a row_sparse value, and it was "
+            "registered as a dense one",
+            keys_text(spec, name), rank);
+}
+
+/* --- Items ---------------------------------------------------------------- */
 
 static bool look_up(const struct keys *keys, uint32_t rank, struct kvw_op *op,
                     struct op_item *item, struct key *before)
@@ -53,6 +69,55 @@ bool lookup_items(const struct keys *keys, uint32_t rank, struct kvw_op *op)
             return false;
         }
         key->named_by = op->number;
+    }
+    return true;
+}
+
+/* --- Moves ---------------------------------------------------------------- */
+
+static bool look_up_move(const struct keys *keys, uint32_t rank,
+                         struct kvw_op *op, struct move *m)
+{
+    m->key = keys_find(keys, &m->spec);
+    if (m->key == NULL) {
+        unknown_key(rank, op, &m->spec);
+        return false;
+    }
+    op->status =
+        keys_compare(m->key, rank, &m->spec, op->text, sizeof op->text);
+    if (op->status != KV_OK) {
+        return false;
+    }
+    if (m->pull && m->rows != NULL && m->key->spec.storage == KV_DENSE) {
+        rows_of_dense(rank, op, &m->spec);
+        return false;
+    }
+    return true;
+}
+
+/* A key stands in a call once, but pulls of rows any number of times, and what
+ * a pushpull pulls comes right after its push. */
+static bool may_come_again(const struct kvw_op *op, size_t i)
+{
+    const struct move *m = &op->moves[i];
+
+    return m->pull &&
+           (m->rows != NULL || (i > 0 && !m[-1].pull && m[-1].key == m->key));
+}
+
+bool lookup_moves(const struct keys *keys, uint32_t rank, struct kvw_op *op)
+{
+    for (size_t i = 0; i < op->move_count; i++) {
+        struct move *m = &op->moves[i];
+
+        if (!look_up_move(keys, rank, op, m)) {
+            return false;
+        }
+        if (m->key->named_by == op->number && !may_come_again(op, i)) {
+            stands_twice(rank, op, &m->spec);
+            return false;
+        }
+        m->key->named_by = op->number;
     }
     return true;
 }
