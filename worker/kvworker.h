@@ -386,10 +386,11 @@ int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params);
 int kvw_set_hyper(struct kvw *kv, const char *param, double value);
 
 /* What a local store does with a sum instead: changes `stored` by `received`,
- * in place. Both have the key's dtype and shape. `received` may be the caller's
- * own tensor: read it only. Runs on the library's thread for each pushed key,
- * one at a time, with subnormal numbers counted as zero; as a callback it must
- * not block or call anything that waits. Key and tensors are borrowed. */
+ * in place. Both have the key's dtype and shape. `received` is row_sparse if
+ * what was pushed is, with each row once, ascending. It may be the caller's own
+ * tensor: read it only. Runs on the library's thread for each pushed key, one
+ * at a time, with subnormal numbers counted as zero; as a callback it must not
+ * block or call anything that waits. Key and tensors are borrowed. */
 typedef void (*kvw_updater_fn)(void *arg, struct kvw_key key,
                                const struct kvw_tensor *received,
                                const struct kvw_tensor *stored);

@@ -159,43 +159,76 @@ static void set_hyper(struct local *l, struct kvw_op *op)
 
 /* --- The queue ------------------------------------------------------------ */
 
-static size_t bytes_of(const struct op_item *item)
-{
-    return (size_t)item->key->count * kv_dtype_size(item->key->spec.dtype) *
-           item->data_count;
-}
-
 /* All or none: no value changes before all keys of the call can. */
 static bool ready(struct local *l, struct kvw_op *op)
 {
     for (size_t i = 0; op->pushes != NULL && i < op->item_count; i++) {
-        if (!local_value_ready(&l->rule, op, &op->pushes[i])) {
+        struct local_change c = local_change_item(&op->pushes[i]);
+
+        if (!local_value_ready(&l->rule, op, &c)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < op->move_count; i++) {
+        struct local_change c = local_change_move(&op->moves[i]);
+
+        if (!op->moves[i].pull && !local_value_ready(&l->rule, op, &c)) {
             return false;
         }
     }
     return true;
 }
 
-/* One item; the bytes of it. */
+static size_t push(struct local *l, struct local_change c)
+{
+    local_value_push(l->team, &l->rule, &c);
+    l->pushes++;
+    return local_value_bytes(&c);
+}
+
+static size_t pull(struct local *l, struct local_change c)
+{
+    local_value_pull(l->team, &c);
+    l->pulls++;
+    return local_value_bytes(&c);
+}
+
+static size_t do_item(struct local *l, struct kvw_op *op, size_t index)
+{
+    size_t bytes = 0;
+
+    if (op->pushes != NULL) {
+        bytes += push(l, local_change_item(&op->pushes[index]));
+    }
+    if (op->pulls != NULL) {
+        bytes += pull(l, local_change_item(&op->pulls[index]));
+    }
+    return bytes;
+}
+
+static size_t do_move(struct local *l, const struct move *m)
+{
+    struct local_change c = local_change_move(m);
+
+    return m->pull ? pull(l, c) : push(l, c);
+}
+
+static size_t step_count(const struct kvw_op *op)
+{
+    return op->kind == OP_MOVES ? op->move_count : op->item_count;
+}
+
+/* One item or move; the bytes of it. */
 static size_t transfer(struct local *l, struct kvw_op *op)
 {
-    size_t index = op->item_count - op->left;
-    size_t bytes = 0;
+    size_t index = step_count(op) - op->left, bytes;
 
     if (index == 0 && !ready(l, op)) {
         lane_done(&l->lane, op);
         return 0;
     }
-    if (op->pushes != NULL) {
-        bytes += bytes_of(&op->pushes[index]);
-        local_value_push(l->team, &l->rule, &op->pushes[index]);
-        l->pushes++;
-    }
-    if (op->pulls != NULL) {
-        bytes += bytes_of(&op->pulls[index]);
-        local_value_pull(l->team, &op->pulls[index]);
-        l->pulls++;
-    }
+    bytes = op->kind == OP_MOVES ? do_move(l, &op->moves[index])
+                                 : do_item(l, op, index);
     if (--op->left == 0) {
         lane_done(&l->lane, op);
     }
@@ -239,7 +272,8 @@ static bool may_pass(const struct kvw_op *op, const struct kvw_op *before)
     const struct op_item *items =
         before->pushes != NULL ? before->pushes : before->pulls;
 
-    if (before->kind != OP_TRANSFER || before->priority >= op->priority) {
+    if ((before->kind != OP_TRANSFER && before->kind != OP_MOVES) ||
+        before->priority >= op->priority) {
         return false;
     }
     for (size_t i = 0; i < before->item_count; i++) {
@@ -247,19 +281,31 @@ static bool may_pass(const struct kvw_op *op, const struct kvw_op *before)
             return false;
         }
     }
+    for (size_t i = 0; i < before->move_count; i++) {
+        if (before->moves[i].key->named_by == op->number) {
+            return false;
+        }
+    }
     return true;
 }
 
-/* It is the last one; forward to where its priority says. */
+static bool look_up(const struct local *l, struct kvw_op *op)
+{
+    return op->kind == OP_MOVES ? lookup_moves(&l->keys, l->job.rank, op)
+                                : lookup_items(&l->keys, l->job.rank, op);
+}
+
+/* It is the last one; forward to where its priority says. Nothing is left of a
+ * call whose row_sparse tensors are all ignored. */
 static void enqueue(struct local *l, struct kvw_op *op)
 {
     struct list_link *at = &op->on_lane;
 
-    if (!lookup_items(&l->keys, l->job.rank, op)) {
+    op->left = step_count(op);
+    if (!look_up(l, op) || op->left == 0) {
         lane_done(&l->lane, op);
         return;
     }
-    op->left = op->item_count;
     while (at->prev != &l->lane.running.head &&
            may_pass(op, LIST_ENTRY(at->prev, struct kvw_op, on_lane))) {
         at = at->prev;
@@ -291,16 +337,13 @@ static void begin(struct lane *lane, struct kvw_op *op)
 
     switch (op->kind) {
     case OP_TRANSFER:
+    case OP_MOVES:
         enqueue(l, op);
         return;
     case OP_OPTIMIZER:
     case OP_HYPER:
     case OP_UPDATER:
         return; /* In line. */
-    case OP_MOVES:
-        op_fail(op, KV_ENOTSUP,
-                "row_sparse tensors in a local store are not built yet");
-        break;
     case OP_INIT:
         init(l, op);
         break;

@@ -73,6 +73,83 @@ void local_copy(struct team *team, size_t size, const void *from,
     for_pieces(team, size * (out_count + 1), copy_piece, &c, size);
 }
 
+/* --- Rows ----------------------------------------------------------------- */
+
+/* How many of the elements `first` to `end` of rows side by side belong to one
+ * row, which has them from *at of the table on. */
+static size_t stretch(const struct local_rows *r, size_t first, size_t end,
+                      size_t *at)
+{
+    size_t column = first % r->length, left = r->length - column;
+
+    *at = (size_t)r->rows[first / r->length] * r->length + column;
+    return left < end - first ? left : end - first;
+}
+
+struct row_copies {
+    const struct local_rows *rows;
+    size_t unit; /* Bytes of an element. */
+    const unsigned char *from;
+    unsigned char *table; /* To be written; NULL: the outs are. */
+    void *const *outs;
+    size_t out_count;
+};
+
+static void copy_rows_piece(const void *task, size_t piece)
+{
+    const struct row_copies *c = task;
+    size_t first = piece * PIECE;
+    size_t end = first + length(piece, c->rows->count * c->rows->length);
+
+    while (first < end) {
+        size_t at, count = stretch(c->rows, first, end, &at);
+
+        if (c->table != NULL) {
+            memcpy(c->table + at * c->unit, c->from + first * c->unit,
+                   count * c->unit);
+        }
+        for (size_t i = 0; i < c->out_count; i++) {
+            memcpy((unsigned char *)c->outs[i] + first * c->unit,
+                   c->from + at * c->unit, count * c->unit);
+        }
+        first += count;
+    }
+}
+
+static void copy_rows(struct team *team, const struct row_copies *c)
+{
+    size_t count = c->rows->count * c->rows->length;
+
+    for_pieces(team, count * c->unit * (c->out_count + 2), copy_rows_piece, c,
+               count);
+}
+
+void local_spread(struct team *team, enum kv_dtype dtype,
+                  const struct local_rows *rows, const void *from, void *table,
+                  size_t size)
+{
+    struct row_copies c = {.rows = rows,
+                           .unit = kv_dtype_size(dtype),
+                           .from = from,
+                           .table = table};
+
+    memset(table, 0, size);
+    copy_rows(team, &c);
+}
+
+void local_gather(struct team *team, enum kv_dtype dtype,
+                  const struct local_rows *rows, const void *table,
+                  void *const *outs, size_t out_count)
+{
+    struct row_copies c = {.rows = rows,
+                           .unit = kv_dtype_size(dtype),
+                           .from = table,
+                           .outs = outs,
+                           .out_count = out_count};
+
+    copy_rows(team, &c);
+}
+
 /* --- Sums ----------------------------------------------------------------- */
 
 struct sums {
@@ -126,8 +203,9 @@ static const float *gradient_at(const struct local_update *u, size_t first,
     return scratch;
 }
 
+/* `from` is where the gradient has what the value has at `first`. */
 static void update_block(const struct local_update *u, size_t first,
-                         size_t count, struct scratch *s)
+                         size_t from, size_t count, struct scratch *s)
 {
     void *weights =
         (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
@@ -136,7 +214,7 @@ static void update_block(const struct local_update *u, size_t first,
                                  .new_weight = s->new_weight,
                                  .step = u->step};
 
-    args.gradient = gradient_at(u, first, count, s->gradient);
+    args.gradient = gradient_at(u, from, count, s->gradient);
     if (u->dtype == KV_F32) {
         args.weight = weights;
     } else {
@@ -160,8 +238,15 @@ static void update_piece(const void *task, size_t piece)
     size_t first = piece * PIECE;
     size_t end = first + length(piece, u->count);
 
-    for (; first < end; first += BLOCK) {
-        update_block(u, first, end - first < BLOCK ? end - first : BLOCK, &s);
+    while (first < end) {
+        size_t count = end - first < BLOCK ? end - first : BLOCK;
+        size_t at = first;
+
+        if (u->rows.rows != NULL) {
+            count = stretch(&u->rows, first, first + count, &at);
+        }
+        update_block(u, at, first, count, &s);
+        first += count;
     }
 }
 

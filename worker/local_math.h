@@ -23,10 +23,29 @@ void local_sum(struct team *team, enum kv_dtype dtype, size_t count, void *out,
 void local_copy(struct team *team, size_t size, const void *from,
                 void *const *outs, size_t out_count);
 
-/* One update of a value in place: the gradient is the sum of the inputs. */
+/* Some rows of a table: ascending numbers, each of `length` elements. */
+struct local_rows {
+    const int64_t *rows; /* NULL: there is no table, all of a value is meant. */
+    size_t count, length;
+};
+
+/* A table of `size` bytes with these rows, which lie side by side in `from`,
+ * and zeros elsewhere. */
+void local_spread(struct team *team, enum kv_dtype dtype,
+                  const struct local_rows *rows, const void *from, void *table,
+                  size_t size);
+
+/* These rows of a table, side by side, into each of the others. */
+void local_gather(struct team *team, enum kv_dtype dtype,
+                  const struct local_rows *rows, const void *table,
+                  void *const *outs, size_t out_count);
+
+/* One update of a value in place: the gradient is the sum of the inputs. With
+ * rows, that of these rows, and the others and their state stay as they are. */
 struct local_update {
     enum kv_dtype dtype; /* kv_dtype_supported() */
-    size_t count;
+    size_t count;        /* Elements of each input. */
+    struct local_rows rows;
     void *weights;
     float *const *slots; /* As many as `slot_count`. */
     unsigned slot_count;

@@ -82,10 +82,18 @@ static bool grow_sum(struct local_rule *rule, size_t size)
     return true;
 }
 
-bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
-                       const struct op_item *item)
+/* Does the optimizer need the gradient that rows stand for? */
+static bool needs_whole(const struct local_rule *rule,
+                        const struct local_change *c)
 {
-    const struct key *key = item->key;
+    return c->rows != NULL &&
+           (c->key->spec.storage == KV_DENSE || !kv_optim_lazy(&rule->spec));
+}
+
+bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
+                       const struct local_change *c)
+{
+    const struct key *key = c->key;
     const struct kv_optim *optim = rule->spec.optim;
     char name[KEYS_TEXT_MAX];
     bool ready = true;
@@ -98,8 +106,9 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
         return false;
     }
     if (optim != NULL) {
-        ready = make_slots(rule, key);
-    } else if (rule->updater != NULL && item->data_count > 1) {
+        ready = make_slots(rule, key) &&
+                (!needs_whole(rule, c) || grow_sum(rule, size_of(key)));
+    } else if (rule->updater != NULL && c->data_count > 1) {
         ready = grow_sum(rule, size_of(key));
     }
     if (!ready) {
@@ -111,10 +120,27 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
 
 /* --- Push ----------------------------------------------------------------- */
 
-static void optimize(struct team *team, const struct local_rule *rule,
-                     const struct op_item *item)
+static struct local_rows rows_of(const struct local_change *c)
 {
-    const struct key *key = item->key;
+    struct local_rows rows = {c->rows, c->row_count,
+                              moves_row_length(&c->key->spec)};
+
+    return rows;
+}
+
+/* The table that rows stand for: zeros elsewhere. */
+static void spread(struct team *team, const struct local_change *c, void *out)
+{
+    struct local_rows rows = rows_of(c);
+
+    local_spread(team, c->key->spec.dtype, &rows, c->data[0], out,
+                 size_of(c->key));
+}
+
+static void optimize(struct team *team, const struct local_rule *rule,
+                     const struct local_change *c)
+{
+    const struct key *key = c->key;
     struct local_value *v = key->value;
     unsigned char step[KV_OPTIM_STEP_MAX];
     struct local_update u = {.dtype = key->spec.dtype,
@@ -123,60 +149,97 @@ static void optimize(struct team *team, const struct local_rule *rule,
                              .slots = v->slots,
                              .slot_count =
                                  rule->spec.optim->slots(rule->spec.params),
-                             .inputs = (const void *const *)item->data,
-                             .input_count = item->data_count,
+                             .inputs = (const void *const *)c->data,
+                             .input_count = c->data_count,
                              .optim = rule->spec.optim,
                              .step = step};
 
+    if (needs_whole(rule, c)) {
+        spread(team, c, rule->sum);
+        u.inputs = (const void *const *)&rule->sum;
+    } else if (c->rows != NULL) {
+        u.rows = rows_of(c);
+        u.count = u.rows.count * u.rows.length;
+    }
     kv_optim_prepare(&rule->spec, NULL, ++v->updates, step);
     local_update(team, &u);
 }
 
-static struct kvw_tensor tensor_of(const struct key *key, void *data)
+/* All of a value, or of a gradient. */
+static struct kvw_tensor tensor_of(const struct key *key,
+                                   enum kv_storage storage, void *data)
 {
     struct kvw_tensor t = {.data = data,
                            .dtype = (enum kvw_dtype)key->spec.dtype,
                            .dims = key->spec.dims};
 
     memcpy(t.shape, key->spec.shape, sizeof t.shape);
+    if (storage == KV_ROW_SPARSE) {
+        t.storage = KVW_ROW_SPARSE;
+        t.row_count = t.shape[0];
+    }
     return t;
 }
 
 static void call_updater(struct team *team, const struct local_rule *rule,
-                         const struct op_item *item)
+                         const struct local_change *c)
 {
-    const struct key *key = item->key;
+    const struct key *key = c->key;
     struct kvw_key name = {key->spec.name, key->spec.number};
-    struct kvw_tensor stored = tensor_of(key, key->value->data);
-    struct kvw_tensor received = tensor_of(key, item->data[0]);
+    struct kvw_tensor stored =
+        tensor_of(key, key->spec.storage, key->value->data);
+    struct kvw_tensor received = tensor_of(key, c->storage, c->data[0]);
 
-    if (item->data_count > 1) {
+    if (c->rows != NULL) {
+        received.rows = (int64_t *)c->rows;
+        received.row_count = c->row_count;
+    } else if (c->data_count > 1) {
         received.data = rule->sum;
         local_sum(team, key->spec.dtype, key->count, rule->sum,
-                  (const void *const *)item->data, item->data_count);
+                  (const void *const *)c->data, c->data_count);
     }
     rule->updater(rule->arg, name, &received, &stored);
 }
 
 void local_value_push(struct team *team, struct local_rule *rule,
-                      const struct op_item *item)
+                      const struct local_change *c)
 {
-    const struct key *key = item->key;
+    const struct key *key = c->key;
 
     if (rule->spec.optim != NULL) {
-        optimize(team, rule, item);
+        optimize(team, rule, c);
     } else if (rule->updater != NULL) {
-        call_updater(team, rule, item);
+        call_updater(team, rule, c);
+    } else if (c->rows != NULL) {
+        spread(team, c, key->value->data);
     } else {
         local_sum(team, key->spec.dtype, key->count, key->value->data,
-                  (const void *const *)item->data, item->data_count);
+                  (const void *const *)c->data, c->data_count);
     }
 }
 
-void local_value_pull(struct team *team, const struct op_item *item)
-{
-    const struct key *key = item->key;
+/* --- Pull ----------------------------------------------------------------- */
 
-    local_copy(team, size_of(key), key->value->data, item->data,
-               item->data_count);
+void local_value_pull(struct team *team, const struct local_change *c)
+{
+    const struct key *key = c->key;
+    struct local_rows rows = rows_of(c);
+
+    if (c->rows != NULL) {
+        local_gather(team, key->spec.dtype, &rows, key->value->data, c->data,
+                     c->data_count);
+        return;
+    }
+    local_copy(team, size_of(key), key->value->data, c->data, c->data_count);
+}
+
+size_t local_value_bytes(const struct local_change *c)
+{
+    size_t size = size_of(c->key);
+
+    if (c->rows != NULL) {
+        size = c->row_count * moves_row_length(&c->key->spec) *
+               kv_dtype_size(c->key->spec.dtype);
+    }
+    return size * c->data_count;
 }

@@ -135,8 +135,15 @@ static void test_an_update_has_the_bits_of_the_rule_itself(void **state)
     kv_sum(KV_F32, sum, inputs(), INPUTS, count);
     mark_end(count * 4);
     for (uint64_t t = 1; t <= 2; t++) {
-        struct local_update u = {KV_F32,   count,  f.out,      slot[0], SLOTS,
-                                 inputs(), INPUTS, spec.optim, step};
+        struct local_update u = {.dtype = KV_F32,
+                                 .count = count,
+                                 .weights = f.out,
+                                 .slots = slot[0],
+                                 .slot_count = SLOTS,
+                                 .inputs = inputs(),
+                                 .input_count = INPUTS,
+                                 .optim = spec.optim,
+                                 .step = step};
         struct kv_optim_args args = {.count = count,
                                      .weight = f.right,
                                      .new_weight = f.right,

@@ -1,0 +1,215 @@
+/* What MXNet's own tests of a store in one process demand of row_sparse values,
+ * tests/python/unittest/test_kvstore.py, with int keys and with string keys;
+ * and what is refused. */
+#include "tests/unit/local_rows_fixture.h"
+
+static const struct kvw_key both[] = {{NULL, 3}, {"a", 0}};
+
+#define EACH_KEY_KIND(key)                                                     \
+    for (const struct kvw_key *key = both; key != both + 2; key++)
+
+/* --- MXNet's -------------------------------------------------------------- */
+
+static void test_rows_of_ones_are_pulled_from_a_dense_value(void **state)
+{
+    (void)state;
+    EACH_KEY_KIND(key)
+    {
+        init_table(*key, KVW_DENSE, 0);
+        PUT(0, 1, 0, 1, 2, 3);
+        push_rows(*key, 1);
+        EXPECT_TABLE(*key, 1, 1, 1, 1);
+    }
+}
+
+static void test_rows_of_four_devices_come_to_their_dense_sum(void **state)
+{
+    const float sum[ROWS] = {1 + 8, 0, 1 + 2 + 4, 2 + 4 + 8};
+
+    (void)state;
+    EACH_KEY_KIND(key)
+    {
+        init_table(*key, KVW_ROW_SPARSE, 5);
+        PUT(0, 1, 0, 2);
+        PUT(1, 2, 2, 3);
+        PUT(2, 4, 3, 2);
+        PUT(3, 8, 0, 3);
+        push_rows(*key, 4);
+        expect_table(*key, sum);
+        pull_all_rows(*key, 4);
+        for (int i = 0; i < 4; i++) {
+            for (int row = 0; row < ROWS; row++) {
+                expect_all(data[i] + (ptrdiff_t)row * LENGTH, LENGTH, sum[row]);
+            }
+        }
+    }
+}
+
+/* `sorted` are the numbers of `ids`, each once and ascending. */
+static void expect_ids(struct kvw_key key, const int32_t *ids, uint64_t count,
+                       unsigned outs, const int64_t *sorted, uint64_t unique)
+{
+    struct kvw_row_ids list = {ids, KVW_I32, count};
+    struct kvw_row_pull pull = {key, tensors, outs, &list, 1};
+
+    for (unsigned i = 0; i < outs; i++) {
+        tensors[i] = kvw_f32_rows(data[i], rows[i], SOME, ROWS, LENGTH);
+        fill(data[i], SOME * LENGTH, -7);
+    }
+    expect_ok(kvw_row_sparse_pull(kv, &pull, 1, NULL, NULL));
+    wait_all();
+    for (unsigned i = 0; i < outs; i++) {
+        assert_int_equal(tensors[i].row_count, unique);
+        assert_memory_equal(rows[i], sorted, unique * sizeof *sorted);
+        for (uint64_t n = 0; n < unique; n++) {
+            expect_all(data[i] + n * LENGTH, LENGTH, (float)sorted[n] + 1);
+        }
+        expect_all(data[i] + unique * LENGTH, (SOME - unique) * LENGTH, -7);
+    }
+}
+
+static void test_the_rows_that_ids_name_are_pulled(void **state)
+{
+    (void)state;
+    EACH_KEY_KIND(key)
+    {
+        struct kvw_tensor t = whole(KVW_ROW_SPARSE);
+        struct kvw_item item = {*key, &t, 1};
+
+        for (int row = 0; row < ROWS; row++) {
+            fill(table + (ptrdiff_t)row * LENGTH, LENGTH, (float)row + 1);
+        }
+        expect_ok(kvw_init(kv, &item, 1));
+        for (unsigned outs = 1; outs <= 4; outs += 3) {
+            expect_ids(*key, (int32_t[]){0, 2}, 2, outs, (int64_t[]){0, 2}, 2);
+            expect_ids(*key, (int32_t[]){2, 2}, 2, outs, (int64_t[]){2}, 1);
+            expect_ids(*key, (int32_t[]){1, 0}, 2, outs, (int64_t[]){0, 1}, 2);
+            expect_ids(*key, NULL, 0, outs, NULL, 0);
+        }
+    }
+}
+
+static void test_row_sparse_outs_can_be_left_alone(void **state)
+{
+    struct kvw_call ignore = {.flags = KVW_IGNORE_SPARSE};
+    float other[EACH];
+    struct kvw_tensor t[2] = {whole(KVW_ROW_SPARSE), kvw_f32(other, EACH)};
+
+    (void)state;
+    init(kvw_int(9), 6);
+    EACH_KEY_KIND(key)
+    {
+        struct kvw_item items[2] = {{*key, &t[0], 1}, {kvw_int(9), &t[1], 1}};
+
+        init_table(*key, KVW_ROW_SPARSE, 4);
+        fill(table, ROWS * LENGTH, 8);
+        fill(other, EACH, 8);
+        expect_ok(kvw_pull(kv, items, 1, &ignore, NULL));
+        wait_all();
+        expect_all(table, ROWS * LENGTH, 8);
+        expect_ok(kvw_pull(kv, items, 2, &ignore, NULL));
+        wait_all();
+        expect_all(table, ROWS * LENGTH, 8);
+        expect_all(other, EACH, 6);
+        expect_ok(kvw_pull(kv, items, 1, NULL, NULL));
+        wait_all();
+        expect_all(table, ROWS * LENGTH, 4);
+    }
+}
+
+static void test_rows_are_not_pulled_into_a_dense_tensor(void **state)
+{
+    int64_t id = 0;
+    struct kvw_row_ids list = {&id, KVW_I64, 1};
+    struct kvw_tensor t = whole(KVW_DENSE);
+
+    (void)state;
+    EACH_KEY_KIND(key)
+    {
+        struct kvw_row_pull pull = {*key, &t, 1, &list, 1};
+
+        init_table(*key, KVW_ROW_SPARSE, 4);
+        expect_error(kvw_row_sparse_pull(kv, &pull, 1, NULL, NULL), KVW_EINVAL,
+                     "is row_sparse", NULL);
+    }
+}
+
+static void test_two_whole_pushes_of_ones_are_twos(void **state)
+{
+    (void)state;
+    EACH_KEY_KIND(key)
+    {
+        init_table(*key, KVW_ROW_SPARSE, 1);
+        PUT(0, 1, 0, 1, 2, 3);
+        PUT(1, 1, 0, 1, 2, 3);
+        push_rows(*key, 2);
+        for (int64_t id = 0; id < ROWS; id++) {
+            struct kvw_row_ids list = {&id, KVW_I64, 1};
+            struct kvw_row_pull pull = {*key, tensors, 1, &list, 1};
+
+            PUT(0, -1, 0);
+            expect_ok(kvw_row_sparse_pull(kv, &pull, 1, NULL, NULL));
+            wait_all();
+            assert_int_equal(rows[0][0], id);
+            expect_all(data[0], LENGTH, 2);
+        }
+    }
+}
+
+/* --- Bad input ------------------------------------------------------------ */
+
+static void test_a_row_that_is_none_is_named(void **state)
+{
+    struct kvw_item item = {kvw_str("t"), tensors, 1};
+
+    (void)state;
+    init_table(kvw_str("t"), KVW_ROW_SPARSE, 1);
+    PUT(0, 1, 1, ROWS);
+    expect_error(kvw_push(kv, &item, 1, NULL, NULL), KVW_EINVAL,
+                 "key 't': row 4 (number 1 of 2) is not one of its 4 rows",
+                 NULL);
+    PUT(0, 1, -1);
+    expect_error(kvw_push(kv, &item, 1, NULL, NULL), KVW_EINVAL, "row -1",
+                 NULL);
+    EXPECT_TABLE(kvw_str("t"), 1, 1, 1, 1);
+}
+
+static void test_rows_need_a_key_that_has_them(void **state)
+{
+    struct kvw_item items[2] = {{kvw_str("t"), tensors, 1},
+                                {kvw_str("d"), tensors, 1}};
+    struct kvw_op *op;
+
+    (void)state;
+    init_table(kvw_str("t"), KVW_ROW_SPARSE, 1);
+    init_table(kvw_str("d"), KVW_DENSE, 1);
+    PUT(0, 1, 2);
+    expect_ok(kvw_pull(kv, items, 2, NULL, &op));
+    expect_error(kvw_wait(kv, op, KVW_FOREVER), KVW_EMISMATCH, "key 'd'",
+                 "registered as a dense one");
+    items[1].key = kvw_str("nobody");
+    expect_ok(kvw_push(kv, items, 2, NULL, &op));
+    expect_error(kvw_wait(kv, op, KVW_FOREVER), KVW_ENOTFOUND, "'nobody'",
+                 NULL);
+    tensors[0].shape[1] = 2;
+    expect_ok(kvw_push(kv, items, 1, NULL, &op));
+    expect_error(kvw_wait(kv, op, KVW_FOREVER), KVW_EMISMATCH, "(4,2)",
+                 "(4,4)");
+    EXPECT_TABLE(kvw_str("t"), 1, 1, 1, 1); /* By none of these. */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_rows_of_ones_are_pulled_from_a_dense_value),
+        TEST(test_rows_of_four_devices_come_to_their_dense_sum),
+        TEST(test_the_rows_that_ids_name_are_pulled),
+        TEST(test_row_sparse_outs_can_be_left_alone),
+        TEST(test_rows_are_not_pulled_into_a_dense_tensor),
+        TEST(test_two_whole_pushes_of_ones_are_twos),
+        TEST(test_a_row_that_is_none_is_named),
+        TEST(test_rows_need_a_key_that_has_them),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
