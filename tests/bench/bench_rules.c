@@ -87,7 +87,7 @@ static double update(struct value_pair *v, const struct kv_optim_spec *spec,
     struct kv_optim_args args = {.step = step, .stream = STREAMED};
     uint64_t start = bench_now_ns();
 
-    kv_optim_prepare(spec, t, step);
+    kv_optim_prepare(spec, NULL, t, step);
     for (size_t first = 0; first < v->count; first += SHARD_BLOCK) {
         args.count = SHARD_BLOCK;
         args.weight = v->old[0] + first;
@@ -154,6 +154,10 @@ static void measure_rule(const struct bench_case *b, struct value_pair *v,
     snprintf(name, sizeof name, "rule-%s", rule);
     if (kv_optim_parse(rule, "", &spec, error, sizeof error) != KV_OK) {
         printf("%s: skipped: %s\n", name, error);
+        return;
+    }
+    if (spec.optim->passes > 0 || spec.optim->rows) {
+        printf("%s: skipped: it goes over memory more than once\n", name);
         return;
     }
     measure(b, v, &spec, name);

@@ -10,7 +10,7 @@ static size_t seal_push(const struct fixture *f, uint64_t id, uint32_t size,
     struct message m = {.kind = MESSAGE_PUSH};
     size_t meta_size;
 
-    m.batch = (struct message_batch){&run, 1, 0};
+    m.batch = (struct message_batch){.runs = &run, .run_count = 1};
     KV_CHECK(message_pack(&m, out + FRAME_PREFIX_SIZE, 200, &meta_size) ==
              KV_OK);
     frame_seal(out, id, meta_size, payload_of(f->pattern, id), size, true);
@@ -304,7 +304,7 @@ static void test_metadata_that_lies_is_refused(void **state)
     struct message m = {.kind = MESSAGE_PUSH};
     size_t meta_size;
 
-    m.batch = (struct message_batch){&run, 1, 0};
+    m.batch = (struct message_batch){.runs = &run, .run_count = 1};
     assert_int_equal(
         message_pack(&m, bytes + FRAME_PREFIX_SIZE, 200, &meta_size), KV_OK);
     frame_seal(bytes, 1, meta_size, bytes, 900, false);
