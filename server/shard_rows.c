@@ -333,11 +333,21 @@ static struct value *new_head(struct shard *s, const struct entry *e,
     return next;
 }
 
+/* The image of a row that nobody pushed, when the rule leaves such rows alone:
+ * the same weights, and state from before the first update. */
+static void keep(const struct shard *s, const struct entry *e, const char *old,
+                 char *new)
+{
+    memset(new, 0, stride_of(e->dtype, e->row_length, s->spec_slots));
+    memcpy(new, old, shard_row_size(e));
+}
+
 static enum kv_status commit_all(struct shard *s, struct entry *e)
 {
     const struct value *old = e->value;
     bool fresh = old->generation != s->generation;
     size_t step = stride_of(e->dtype, e->row_length, s->spec_slots);
+    bool lazy = s->generation != 0 && kv_optim_lazy(&s->spec);
     size_t n = begin_all(s, e);
     struct value *next = new_head(s, e, 0);
     char *rows = arena_alloc(s->arena, row_count(e) * step);
@@ -353,10 +363,14 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
     }
     next->rows = arena_offset(s->arena, rows);
     for (uint32_t row = 0; row < row_count(e); row++) {
+        const char *image = rows_of(s, old) + row * stride(e, old);
         size_t inputs = take_row(s, n, row);
 
-        change(s, e, row, inputs, rows_of(s, old) + row * stride(e, old),
-               rows + row * step, fresh,
+        if (lazy && inputs == 0) {
+            keep(s, e, image, rows + row * step);
+            continue;
+        }
+        change(s, e, row, inputs, image, rows + row * step, fresh,
                s->generation == 0 ? NULL : shard_step(s, next->updates));
     }
     make_live(s, e, next);

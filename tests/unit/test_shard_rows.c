@@ -125,6 +125,22 @@ static void test_a_push_changes_its_rows_only(void **state)
     expect_row(f, slot, 39, -1);
 }
 
+static void test_rows_that_nobody_pushes_do_not_decay(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create_rows(f, 8);
+
+    set_optimizer(f, "sgd", "learning_rate=1,wd=0.5,momentum=0.5");
+    for (uint64_t round = 1; round <= 3; round++) {
+        push_rows(f, 0, slot, round, ROW_LIST(1), 1, 0);
+        expect_ack(f, 0, slot, round);
+        expect_row(f, slot, 0, 8);
+        if (round == 1) {
+            expect_row(f, slot, 1, 4);
+        }
+    }
+}
+
 static void test_ranks_are_summed_where_they_meet(void **state)
 {
     struct fixture *f = *state;
@@ -437,6 +453,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ALONE(test_a_push_changes_its_rows_only),
+        ALONE(test_rows_that_nobody_pushes_do_not_decay),
         SYNC(test_ranks_are_summed_where_they_meet),
         SYNC(test_a_push_of_no_rows_is_a_part_of_the_round),
         SYNC(test_a_dense_push_reaches_every_row),
