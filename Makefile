@@ -99,7 +99,7 @@ all: $(BUILD)/libkvcommon.a $(if $(call has,server),$(if $(wildcard server/main.
 $(BUILD)/kvstored: $(BUILD)/server/main.c.o $(BUILD)/libkvserver.a $(BUILD)/libkvcommon.a
 $(BUILD)/kvsim: $(call OBJ,$(wildcard tests/sim/*.c)) $(LIBS)
 # Where the simulation lets a server die: tests/sim/sim_crash.c.
-$(BUILD)/kvsim: SEAMS := $(foreach f,arena_store arena_alloc arena_keep arena_release shard_held,-Wl,--wrap=$(f))
+$(BUILD)/kvsim: SEAMS := $(foreach f,arena_store arena_alloc arena_keep arena_release arena_redo shard_held,-Wl,--wrap=$(f))
 $(BUILD)/kvbench: $(call OBJ,$(wildcard tests/bench/*.c)) $(LIBS)
 $(E2E_BINS): $(BUILD)/%: $(BUILD)/tests/%.c.o $(BUILD)/libkvworker.a
 $(BUILD)/kvstored $(BUILD)/kvsim $(BUILD)/kvbench $(E2E_BINS):

@@ -5,6 +5,7 @@
  *   sim_main     seeds, processes, the summary
  *   sim_run      one job: chaos, then calm, then the audit
  *   sim_plan     what the job is: drawn from the seed
+ *   sim_rows     which rows of a row_sparse slice a push or a pull has
  *   sim_oracle   what must come out: the fold, computed without a server
  *   sim_worker   a training process: a courier a shard
  *   sim_app      the program in it: opens, settings, and steps (sim_step)

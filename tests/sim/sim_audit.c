@@ -61,8 +61,44 @@ void sim_audit_answer(struct sim_server *s, uint32_t rank,
 
 /* --- Values --------------------------------------------------------------- */
 
+static void read_weights(const struct sim_server *s, const struct entry *e,
+                         void *out)
+{
+    const struct plan_slice *slice = &s->sim->plan.slice[slice_of(e)];
+
+    if (slice->rows > 0) {
+        shard_rows_read(s->shard, e, NULL, slice->rows, out);
+    } else {
+        memcpy(out, shard_weights(stored(s, e)), slice->size);
+    }
+}
+
+/* An image of a row: weights, slots, and then up to a multiple of 16. */
+static void read_state(const struct sim_server *s, const struct entry *e,
+                       unsigned index, float *out)
+{
+    const struct plan_slice *slice = &s->sim->plan.slice[slice_of(e)];
+    const struct value *v = stored(s, e);
+    size_t size = slice->row_length * sizeof *out;
+    size_t weights = (slice->row_length * kv_dtype_size(e->dtype) + 3) / 4 * 4;
+    size_t step = (weights + v->slots * size + 15) / 16 * 16;
+
+    if (slice->rows == 0) {
+        memcpy(out, shard_slot(v, e->dtype, e->count, index),
+               e->count * sizeof *out);
+    }
+    for (uint32_t row = 0; row < slice->rows; row++) {
+        const char *image =
+            (const char *)arena_at(s->arena, v->rows) + row * step;
+
+        memcpy(out + row * slice->row_length, image + weights + index * size,
+               size);
+    }
+}
+
 static void check_value(struct sim_server *s, const struct entry *e)
 {
+    static float weights[PLAN_COUNT_MAX];
     const struct plan *p = &s->sim->plan;
     const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(e)];
     const struct plan_slice *slice = &p->slice[slice_of(e)];
@@ -79,7 +115,8 @@ static void check_value(struct sim_server *s, const struct entry *e)
     } else if (p->async && v->round > 0) {
         return; /* Some order of some pushes. */
     }
-    if (memcmp(shard_weights(v), right, slice->size) != 0) {
+    read_weights(s, e, weights);
+    if (memcmp(weights, right, slice->size) != 0) {
         sim_fail(s->sim, "slice %u has wrong weights after round %u",
                  slice_of(e), (unsigned)v->round);
     }
@@ -122,6 +159,7 @@ void sim_audit_recovered(struct sim_server *s)
 
 static void check_state(struct sim_server *s, const struct entry *e)
 {
+    static float state[PLAN_COUNT_MAX];
     const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(e)];
     const struct value *v = stored(s, e);
 
@@ -134,9 +172,9 @@ static void check_state(struct sim_server *s, const struct entry *e)
                  slice_of(e), (unsigned)v->updates, (unsigned)o->updates);
     }
     for (unsigned i = 0; v->round > 0 && i < o->states; i++) {
+        read_state(s, e, i, state);
         if (v->slots != o->states ||
-            memcmp(shard_slot(v, e->dtype, e->count, i), o->state[i],
-                   e->count * sizeof(float)) != 0) {
+            memcmp(state, o->state[i], e->count * sizeof(float)) != 0) {
             sim_fail(s->sim, "slice %u ends with wrong optimizer state",
                      slice_of(e));
         }
@@ -149,7 +187,8 @@ static void check_state(struct sim_server *s, const struct entry *e)
     }
 }
 
-/* A record and a value for each slice, the fence, the optimizer's settings. */
+/* A record and a value for each slice, the rows of some, the fence, the
+ * optimizer's settings. */
 void sim_audit_blocks(struct sim_server *s)
 {
     const struct arena *a = s->arena;
@@ -166,7 +205,9 @@ void sim_audit_blocks(struct sim_server *s)
         held += b->holders;
         offset += sizeof *b + b->size;
     }
-    right += 2 * (size_t)s->shard->slots;
+    for (uint32_t slot = 0; slot < s->shard->slots; slot++) {
+        right += shard_entry(s->shard, slot)->row_length > 0 ? 3 : 2;
+    }
     right += s->sim->plan.optimizer != NULL ? 1 : 0;
     if (held != right) {
         sim_fail(s->sim, "shard %u holds %zu blocks instead of %zu", s->index,

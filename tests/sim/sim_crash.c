@@ -39,12 +39,14 @@ void __real_arena_store(uint64_t *word, uint64_t value);
 void *__real_arena_alloc(struct arena *a, size_t size);
 void __real_arena_keep(struct arena *a, void *block, uint32_t kind);
 void __real_arena_release(struct arena *a, void *block);
+void __real_arena_redo(void *to, const void *from, size_t size);
 size_t __real_shard_held(const struct shard *s, uint32_t rank);
 
 void __wrap_arena_store(uint64_t *word, uint64_t value);
 void *__wrap_arena_alloc(struct arena *a, size_t size);
 void __wrap_arena_keep(struct arena *a, void *block, uint32_t kind);
 void __wrap_arena_release(struct arena *a, void *block);
+void __wrap_arena_redo(void *to, const void *from, size_t size);
 size_t __wrap_shard_held(const struct shard *s, uint32_t rank);
 
 void __wrap_arena_store(uint64_t *word, uint64_t value)
@@ -71,6 +73,15 @@ void __wrap_arena_release(struct arena *a, void *block)
 {
     sim_crash_point();
     __real_arena_release(a, block);
+}
+
+/* A copy that is cut short has left a part. */
+void __wrap_arena_redo(void *to, const void *from, size_t size)
+{
+    sim_crash_point();
+    __real_arena_redo(to, from, size / 2);
+    sim_crash_point();
+    __real_arena_redo(to, from, size);
 }
 
 size_t __wrap_shard_held(const struct shard *s, uint32_t rank)

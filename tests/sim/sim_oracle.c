@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/compute/sum.h"
+#include "tests/sim/sim_rows.h"
 
 #define ELEMENT_MAX 4 /* Bytes. */
 
@@ -28,12 +29,15 @@ static void contribution(const struct plan *p, uint32_t rank, uint32_t slice,
     const struct plan_slice *s = &p->slice[slice];
     const struct kv_codec *codec = p->codec[rank];
     const void *inputs[PLAN_INPUTS_MAX];
+    uint32_t count = sim_rows_pushed(p, rank, slice, round) == SIM_ROWS_ALL
+                         ? p->inputs[rank]
+                         : 1;
 
-    for (uint32_t i = 0; i < p->inputs[rank]; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         plan_gradient(p, rank, slice, round, i, base, tensors[i]);
         inputs[i] = tensors[i];
     }
-    kv_sum(s->dtype, summed, inputs, p->inputs[rank], s->count);
+    kv_sum(s->dtype, summed, inputs, count, s->count);
     if (codec == NULL || !codec->accepts(s->dtype)) {
         memcpy(out, summed, s->size);
         return;
@@ -42,8 +46,61 @@ static void contribution(const struct plan *p, uint32_t rank, uint32_t slice,
     kv_codec_decode(codec, s->dtype, encoded, s->count, out);
 }
 
-static void sum_round(const struct plan *p, const struct oracle_slice *o,
-                      uint32_t slice, uint32_t round, float *out)
+/* What the rank has when the step begins: what its pulls have brought. */
+static const void *base_of(const struct plan *p, const struct oracle_slice *o,
+                           uint32_t rank, uint32_t slice, uint32_t step)
+{
+    static unsigned char packed[PLAN_COUNT_MAX * ELEMENT_MAX];
+    static unsigned char base[PLAN_COUNT_MAX * ELEMENT_MAX];
+    const struct plan_slice *s = &p->slice[slice];
+
+    if (s->rows == 0) {
+        return o->value[p->base[rank][step][slice]];
+    }
+    memcpy(base, o->value[0], s->size);
+    for (uint32_t i = 0; i < step; i++) {
+        const struct plan_ops *ops = &p->ops[rank][i][slice];
+
+        if (ops->count > 0 && ops->pull[ops->count - 1]) {
+            uint32_t set = sim_rows_pulled(p, rank, slice, i, ops->count - 1);
+
+            (void)sim_rows_pack(s, set, o->value[s->before[i + 1]], packed);
+            (void)sim_rows_unpack(s, set, packed, base);
+        }
+    }
+    return base;
+}
+
+/* Each row is the sum over those who have it. Returns the rows that anyone
+ * has. */
+static uint32_t sum_rows(const struct plan *p, uint32_t slice, uint32_t round,
+                         const void *const *contributions, float *out)
+{
+    const struct plan_slice *s = &p->slice[slice];
+    uint32_t any = 0;
+
+    memset(out, 0, s->count * sizeof *out);
+    for (uint32_t row = 0; row < s->rows; row++) {
+        size_t first = row * s->row_length;
+        const void *inputs[PLAN_WORKERS_MAX];
+        uint32_t n = 0;
+
+        for (uint32_t rank = 0; rank < p->workers; rank++) {
+            if (sim_rows_has(sim_rows_pushed(p, rank, slice, round), row)) {
+                inputs[n++] = contributions[rank];
+            }
+        }
+        if (n > 0) {
+            any |= 1u << row;
+            kv_sum_range(s->dtype, out + first, inputs, n, first,
+                         s->row_length);
+        }
+    }
+    return any;
+}
+
+static uint32_t sum_round(const struct plan *p, const struct oracle_slice *o,
+                          uint32_t slice, uint32_t round, float *out)
 {
     static unsigned char contributions[PLAN_WORKERS_MAX]
                                       [PLAN_COUNT_MAX * ELEMENT_MAX];
@@ -51,16 +108,21 @@ static void sum_round(const struct plan *p, const struct oracle_slice *o,
     const void *inputs[PLAN_WORKERS_MAX];
 
     for (uint32_t rank = 0; rank < p->workers; rank++) {
-        contribution(p, rank, slice, round,
-                     o->value[p->base[rank][step][slice]], contributions[rank]);
+        contribution(p, rank, slice, round, base_of(p, o, rank, slice, step),
+                     contributions[rank]);
         inputs[rank] = contributions[rank];
+    }
+    if (p->slice[slice].rows > 0) {
+        return sum_rows(p, slice, round, inputs, out);
     }
     kv_sum_f32(p->slice[slice].dtype, out, inputs, p->workers,
                p->slice[slice].count);
+    return SIM_ROWS_ALL;
 }
 
+/* Rows that nobody has pushed stay as they are, with their state. */
 static void apply(const struct plan_slice *s, const struct kv_optim_spec *spec,
-                  struct oracle_slice *o, const float *gradient,
+                  struct oracle_slice *o, const float *gradient, uint32_t any,
                   const void *old, void *new)
 {
     static float weights[PLAN_COUNT_MAX], after[PLAN_COUNT_MAX];
@@ -80,8 +142,13 @@ static void apply(const struct plan_slice *s, const struct kv_optim_spec *spec,
         args.new_slot[i] = states[i];
     }
     spec->optim->update(&args);
-    for (unsigned i = 0; i < o->states; i++) {
-        memcpy(o->state[i], states[i], s->count * sizeof(float));
+    for (size_t i = 0; i < s->count; i++) {
+        bool moves = s->rows == 0 || sim_rows_has(any, i / s->row_length);
+
+        for (unsigned n = 0; moves && n < o->states; n++) {
+            o->state[n][i] = states[n][i];
+        }
+        after[i] = moves ? after[i] : weights[i];
     }
     kv_from_f32(s->dtype, after, new, s->count);
 }
@@ -103,6 +170,7 @@ static void fold_sync(const struct plan *p, uint32_t slice,
     const struct plan_slice *s = &p->slice[slice];
     char error[KV_OPTIM_ERROR_MAX];
     struct kv_optim_spec spec;
+    uint32_t any;
 
     if (p->optimizer != NULL) {
         parse(p, &spec);
@@ -111,7 +179,7 @@ static void fold_sync(const struct plan *p, uint32_t slice,
     o->rounds = s->before[p->steps];
     for (uint32_t round = 1; round <= o->rounds; round++) {
         o->value[round] = allocate(s->size);
-        sum_round(p, o, slice, round, gradient);
+        any = sum_round(p, o, slice, round, gradient);
         if (p->optimizer == NULL) {
             kv_from_f32(s->dtype, gradient, o->value[round], s->count);
             continue;
@@ -120,7 +188,7 @@ static void fold_sync(const struct plan *p, uint32_t slice,
             KV_CHECK(kv_optim_set(&spec, "lr", p->hyper, error, sizeof error) ==
                      KV_OK);
         }
-        apply(s, &spec, o, gradient, o->value[round - 1], o->value[round]);
+        apply(s, &spec, o, gradient, any, o->value[round - 1], o->value[round]);
     }
 }
 
@@ -143,9 +211,13 @@ static void fold_async(const struct plan *p, uint32_t slice,
     value = (float *)(void *)o->value[pushes];
     for (uint32_t round = 1; round <= pushes; round++) {
         for (uint32_t rank = 0; rank < p->workers; rank++) {
+            uint32_t set = sim_rows_pushed(p, rank, slice, round);
+
             contribution(p, rank, slice, round, o->value[0], contributed);
             for (size_t i = 0; i < s->count; i++) {
-                value[i] -= contributed[i];
+                if (s->rows == 0 || sim_rows_has(set, i / s->row_length)) {
+                    value[i] -= contributed[i];
+                }
             }
         }
     }
@@ -187,11 +259,12 @@ void oracle_free(struct oracle *o)
 /* --- Pulls ---------------------------------------------------------------- */
 
 /* Each mark says whether one push was applied: 0 or 1 times, one after the
- * other, and all those of this rank. */
+ * other, and all those of this rank. Only those in `set` can be seen. */
 static const char *check_marks(const struct oracle *o, const struct plan *p,
                                uint32_t rank, uint32_t slice, uint32_t round,
-                               const float *value)
+                               uint32_t set, const float *value)
 {
+    size_t length = p->slice[slice].row_length;
     const float *first = (const float *)(const void *)o->slice[slice].value[0];
     uint32_t pushes = p->slice[slice].before[p->steps];
 
@@ -202,6 +275,9 @@ static const char *check_marks(const struct oracle *o, const struct plan *p,
             size_t mark = plan_mark(p, who, slice, i);
             float applied = first[mark] - value[mark];
 
+            if (length > 0 && !sim_rows_has(set, mark / length)) {
+                continue;
+            }
             if (applied != 0 && applied != 1) {
                 return "a push was applied more than once";
             }
@@ -219,17 +295,23 @@ static const char *check_marks(const struct oracle *o, const struct plan *p,
 
 const char *oracle_check_pull(const struct oracle *o, const struct plan *p,
                               uint32_t rank, uint32_t slice, uint32_t round,
-                              const void *value)
+                              uint32_t set, const void *value)
 {
+    static _Alignas(4) unsigned char bytes[PLAN_COUNT_MAX * ELEMENT_MAX];
     const struct plan_slice *s = &p->slice[slice];
 
     if (!p->async) {
-        return memcmp(value, o->slice[slice].value[round], s->size) == 0
+        size_t size =
+            sim_rows_pack(s, set, o->slice[slice].value[round], bytes);
+
+        return memcmp(value, bytes, size) == 0
                    ? NULL
                    : "a pull gave other bits than its round has";
     }
     if (s->before[p->steps] == 0 || plan_mark(p, rank, slice, 1) == s->count) {
         return NULL;
     }
-    return check_marks(o, p, rank, slice, round, value);
+    (void)sim_rows_unpack(s, set, value, bytes);
+    return check_marks(o, p, rank, slice, round, set,
+                       (const float *)(const void *)bytes);
 }

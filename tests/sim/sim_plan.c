@@ -48,6 +48,17 @@ static size_t draw_count(uint64_t *random, enum kv_dtype dtype, bool crowded)
     }
 }
 
+/* Of many short rows, or of some that are longer than what the server works on
+ * at a time, and of which a few travel alone. */
+static void make_rows(struct plan_slice *s, uint64_t *random)
+{
+    bool wide = below(random, 6) == 0;
+
+    s->rows = wide ? between(random, 2, 6) : between(random, 1, PLAN_ROWS_MAX);
+    s->row_length = wide ? between(random, 2100, 3300) : between(random, 1, 40);
+    s->count = s->rows * s->row_length;
+}
+
 static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
 {
     static const enum kv_dtype dtypes[] = {KV_F32, KV_F32, KV_F16, KV_BF16};
@@ -58,6 +69,9 @@ static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
     s->index = i % 2;
     s->dtype = p->async ? KV_F32 : dtypes[below(random, 4)];
     s->count = draw_count(random, s->dtype, p->crowded);
+    if (!p->crowded && below(random, 3) == 0) {
+        make_rows(s, random);
+    }
     s->size = s->count * kv_dtype_size(s->dtype);
     KV_CHECK(s->count <= PLAN_COUNT_MAX);
     for (uint32_t step = 0; step < p->steps; step++) {

@@ -5,7 +5,8 @@
  * Every rank does the same number of pushes of a slice in a step, as a round
  * needs, but pulls as it likes, in an order of its own. A gradient depends on
  * the value that the rank pulled last before the step, so a lost or doubled
- * update cannot cancel out.
+ * update cannot cancel out. Of a row_sparse slice it pushes and pulls some
+ * rows (sim_rows), and goes on with those that it has not pulled as they were.
  *
  * Thread:  pure.
  */
@@ -28,6 +29,7 @@
 #define PLAN_INPUTS_MAX 2
 #define PLAN_ROUNDS_MAX (PLAN_STEPS_MAX * PLAN_PUSHES_MAX)
 #define PLAN_COUNT_MAX 20000 /* Elements. */
+#define PLAN_ROWS_MAX 20
 
 struct plan_ops {
     uint32_t count;
@@ -38,6 +40,8 @@ struct plan_slice {
     uint32_t shard, key_id, index;
     enum kv_dtype dtype;
     size_t count, size;
+    uint32_t rows; /* Of a row_sparse slice; 0: it is dense. */
+    size_t row_length;
     uint32_t pushes[PLAN_STEPS_MAX];
     uint32_t before[PLAN_STEPS_MAX + 1]; /* Pushes in the steps before. */
 };

@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_app.h"
+#include "tests/sim/sim_rows.h"
 
 /* A slice lies that far into its tensor. */
 #define OFFSET 256
@@ -11,17 +12,32 @@
 static void make_push(struct sim_worker *w, struct sim_op *op)
 {
     const struct plan *p = &w->sim->plan;
-    size_t size = p->slice[op->slice].size;
+    const struct plan_slice *s = &p->slice[op->slice];
 
-    for (uint32_t i = 0; i < p->inputs[w->rank]; i++) {
-        op->tensors[i] = mem_alloc(OFFSET + size);
+    op->part.input_count = op->set == SIM_ROWS_ALL ? p->inputs[w->rank] : 1;
+    for (uint32_t i = 0; i < op->part.input_count; i++) {
+        op->tensors[i] = mem_alloc(OFFSET + s->size);
         KV_CHECK(op->tensors[i] != NULL);
         plan_gradient(p, w->rank, op->slice, op->version, i,
                       w->saved.value[op->slice], op->tensors[i] + OFFSET);
+        (void)sim_rows_pack(s, op->set, op->tensors[i] + OFFSET,
+                            op->tensors[i] + OFFSET);
         op->inputs[i] = op->tensors[i];
     }
     op->part.inputs = op->inputs;
-    op->part.input_count = p->inputs[w->rank];
+}
+
+static void choose_rows(struct sim_worker *w, struct sim_op *op, uint32_t n)
+{
+    const struct plan *p = &w->sim->plan;
+
+    op->set = op->part.pull
+                  ? sim_rows_pulled(p, w->rank, op->slice, w->saved.step, n)
+                  : sim_rows_pushed(p, w->rank, op->slice, op->version);
+    if (op->set != SIM_ROWS_ALL) {
+        sim_rows_list(p, op->slice, op->set, op->row_numbers, &op->rows);
+        op->part.rows = &op->rows;
+    }
 }
 
 /* Mostly as one would, by age of the key; crossing where that shall hurt. */
@@ -46,6 +62,7 @@ static void make_op(struct sim_worker *w, uint32_t slice, uint32_t n,
     op->part.priority = priority_of(w, slice);
     op->part.offset = OFFSET;
     op->part.owner = op;
+    choose_rows(w, op, n);
     if (pull) {
         op->tensors[0] = mem_zalloc(1, OFFSET + w->sim->plan.slice[slice].size);
         KV_CHECK(op->tensors[0] != NULL);
@@ -116,9 +133,11 @@ void sim_step_end(struct sim_worker *w)
         for (uint32_t n = 0; n < ops->count; n++) {
             struct sim_op *op = &w->ops[i][n];
 
-            if (op->part.slice != NULL && op->part.pull) {
-                memcpy(w->saved.value[i], op->tensors[0] + OFFSET,
-                       p->slice[i].size);
+            if (op->part.slice != NULL && op->part.pull &&
+                n + 1 == ops->count) {
+                (void)sim_rows_unpack(&p->slice[i], op->set,
+                                      op->tensors[0] + OFFSET,
+                                      w->saved.value[i]);
             }
             for (uint32_t t = 0; op->part.slice != NULL && t < PLAN_INPUTS_MAX;
                  t++) {
@@ -150,8 +169,9 @@ void sim_app_part_done(struct sim_worker *w, struct part *p,
     if (!p->pull) {
         return;
     }
-    wrong = oracle_check_pull(&w->sim->oracle, &w->sim->plan, w->rank,
-                              op->slice, op->version, op->tensors[0] + OFFSET);
+    wrong =
+        oracle_check_pull(&w->sim->oracle, &w->sim->plan, w->rank, op->slice,
+                          op->version, op->set, op->tensors[0] + OFFSET);
     if (wrong != NULL) {
         sim_fail(w->sim, "rank %u slice %u round %u: %s", w->rank, op->slice,
                  op->version, wrong);

@@ -30,6 +30,9 @@ struct sim_op {
     uint32_t version; /* Pushes of this rank before it, and with it. */
     unsigned char *tensors[PLAN_INPUTS_MAX]; /* Owned. */
     const void *inputs[PLAN_INPUTS_MAX];
+    uint32_t set; /* Of rows. */
+    struct part_rows rows;
+    int64_t row_numbers[PLAN_ROWS_MAX];
 };
 
 /* What outlives a crash: the app's checkpoint of its last whole step. */
