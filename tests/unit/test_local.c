@@ -151,7 +151,7 @@ static void test_a_pulled_tensor_may_change_afterwards(void **state)
 
 /* --- Order ---------------------------------------------------------------- */
 
-static sem_t gate;
+static sem_t gate, at_gate;
 static char order[8];
 
 static void note(void *arg, struct kvw_key key,
@@ -162,6 +162,7 @@ static void note(void *arg, struct kvw_key key,
 
     (void)arg;
     if (strcmp(key.name, "gate") == 0) {
+        KV_CHECK(sem_post(&at_gate) == 0);
         while (sem_wait(&gate) != 0) {
         }
         return;
@@ -180,6 +181,12 @@ static void push_later(const char *name, int priority)
     expect_ok(kvw_push(kv, &item, 1, &call, NULL));
 }
 
+static void wait_at_gate(void)
+{
+    while (sem_wait(&at_gate) != 0) {
+    }
+}
+
 /* The store is busy with the gate until all stand in line. */
 static void test_higher_priority_goes_first_but_never_past_its_key(void **state)
 {
@@ -187,12 +194,14 @@ static void test_higher_priority_goes_first_but_never_past_its_key(void **state)
 
     (void)state;
     assert_int_equal(sem_init(&gate, 0, 0), 0);
+    assert_int_equal(sem_init(&at_gate, 0, 0), 0);
     order[0] = '\0';
     for (size_t i = 0; i < 4; i++) {
         init(kvw_str(names[i]), 0);
     }
     expect_ok(kvw_set_updater(kv, note, NULL));
     push_later("gate", 0);
+    wait_at_gate();
     push_later("a", -1);
     push_later("b", -2);
     push_later("c", 5);
@@ -201,6 +210,7 @@ static void test_higher_priority_goes_first_but_never_past_its_key(void **state)
     wait_all();
     assert_string_equal(order, "caab");
     sem_destroy(&gate);
+    sem_destroy(&at_gate);
 }
 
 /* More than is done before the next look at the mail. */
@@ -213,6 +223,7 @@ static void test_large_values_in_line_are_all_done(void **state)
 
     (void)state;
     assert_int_equal(sem_init(&gate, 0, 0), 0);
+    assert_int_equal(sem_init(&at_gate, 0, 0), 0);
     order[0] = '\0';
     init(kvw_str("gate"), 0);
     expect_ok(kvw_set_updater(kv, note, NULL));
@@ -222,6 +233,7 @@ static void test_large_values_in_line_are_all_done(void **state)
         expect_ok(kvw_init(kv, &item, 1));
     }
     push_later("gate", 0);
+    wait_at_gate();
     for (size_t i = 0; i < 3; i++) {
         struct kvw_item item = {kvw_str(names[i]), &t, 1};
 
@@ -231,6 +243,7 @@ static void test_large_values_in_line_are_all_done(void **state)
     expect_ok(kvw_wait_all(kv, 20000));
     assert_string_equal(order, "xyz");
     sem_destroy(&gate);
+    sem_destroy(&at_gate);
     free(large);
 }
 
@@ -253,12 +266,14 @@ static void test_a_callback_may_go_on_but_not_wait(void **state)
     init(kvw_str("w"), 0);
     expect_ok(kvw_set_optimizer(kv, "accumulate", ""));
     assert_int_equal(sem_init(&gate, 0, 0), 0);
+    assert_int_equal(sem_init(&at_gate, 0, 0), 0);
     fill(data, EACH, 1);
     expect_ok(kvw_push(kv, &item, 1, &call, NULL));
     while (sem_wait(&gate) != 0) {
     }
     expect_pull(kvw_str("w"), 1, 2);
     sem_destroy(&gate);
+    sem_destroy(&at_gate);
 }
 
 static void test_figures_count_keys(void **state)
