@@ -147,11 +147,6 @@ static enum kv_status cut(const struct directory *d,
                  desc->dtype);
         return KV_EINVAL;
     }
-    if (!kv_dtype_supported((enum kv_dtype)desc->dtype)) {
-        snprintf(error, error_size, "%s: servers do not store %s", text,
-                 kv_dtype_name((enum kv_dtype)desc->dtype));
-        return KV_ENOTSUP;
-    }
     for (uint32_t i = 0; i < desc->dims; i++) {
         if (desc->shape[i] == 0 || desc->shape[i] > KV_COUNT_MAX / count) {
             snprintf(error, error_size,

@@ -39,15 +39,11 @@ static enum kv_status check_desc(struct shard *s, uint32_t rank,
                             "rank %u opens key %u before its policy", rank,
                             d->key_id);
     }
-    if (d->dtype > INT32_MAX || !kv_dtype_known((int)d->dtype) ||
-        !kv_dtype_supported((enum kv_dtype)d->dtype)) {
+    if (d->dtype > INT32_MAX || !kv_dtype_known((int)d->dtype)) {
         return shard_refuse(s, KV_EINVAL,
-                            "rank %u opens key %u slice %u with dtype %u (%s): "
-                            "servers store f32, f16, bf16",
-                            rank, d->key_id, d->slice, d->dtype,
-                            d->dtype > INT32_MAX
-                                ? "unknown"
-                                : kv_dtype_name((enum kv_dtype)d->dtype));
+                            "rank %u opens key %u slice %u with dtype %u, "
+                            "which is none",
+                            rank, d->key_id, d->slice, d->dtype);
     }
     unit = kv_dtype_size((enum kv_dtype)d->dtype);
     count_max = KV_SLICE_BYTES_MAX / unit;
@@ -233,8 +229,7 @@ static void create(struct shard *s, uint32_t rank, uint64_t request_id,
                     "the server has no room for key %u slice %u: %zu bytes "
                     "(--arena-dir, --arena-size)",
                     d->key_id, d->slice,
-                    shard_value_size(s, (enum kv_dtype)d->dtype, d->count,
-                                     s->spec_slots)));
+                    shard_value_size(s, (enum kv_dtype)d->dtype, d->count)));
         return;
     }
     attach(s, rank, request_id, d, e);

@@ -72,17 +72,18 @@ enum kv_status shard_recover_spec(struct shard *s, char *error,
 
 /* Will every slice find room for its new state? Better said now than at the
  * rounds to come. */
-static enum kv_status check_room(const struct shard *s, unsigned slots,
-                                 const char *name, char *error,
+static enum kv_status check_room(const struct shard *s,
+                                 const struct kv_optim_spec *spec, char *error,
                                  size_t error_size)
 {
+    unsigned slots = spec->optim->slots(spec->params);
     struct arena_usage usage;
     uint64_t more = 0;
 
     for (uint32_t slot = 0; slot < s->slots; slot++) {
         const struct entry *e = shard_entry(s, slot);
 
-        if (slots > e->value->slots) {
+        if (slots > e->value->slots && kv_optim_takes(spec->optim, e->dtype)) {
             more += (slots - e->value->slots) * e->count * sizeof(float);
         }
     }
@@ -91,8 +92,28 @@ static enum kv_status check_room(const struct shard *s, unsigned slots,
         snprintf(error, error_size,
                  "optimizer %s needs %llu bytes more for its state, and the "
                  "server has room for %zu (--arena-dir, --arena-size)",
-                 name, (unsigned long long)more, usage.room_bytes);
+                 spec->optim->name, (unsigned long long)more, usage.room_bytes);
         return KV_ENOSPC;
+    }
+    return KV_OK;
+}
+
+/* What waits in an open round was pushed under the rule before. */
+static enum kv_status check_open(const struct shard *s,
+                                 const struct kv_optim *optim, char *error,
+                                 size_t error_size)
+{
+    for (uint32_t slot = 0; slot < s->slots; slot++) {
+        const struct entry *e = shard_entry(s, slot);
+
+        if (e->arrived > 0 && !kv_optim_takes(optim, e->dtype)) {
+            snprintf(error, error_size,
+                     "key %u slice %u is %s, which %s does not train, and %u "
+                     "ranks have pushed to its round",
+                     e->key_id, e->slice, kv_dtype_name(e->dtype), optim->name,
+                     e->arrived);
+            return KV_EBUSY;
+        }
     }
     return KV_OK;
 }
@@ -135,7 +156,6 @@ enum kv_status shard_optimizer(struct shard *s,
                                const struct kv_optim_spec *spec, char *error,
                                size_t error_size)
 {
-    unsigned slots = spec->optim->slots(spec->params);
     enum kv_status status;
 
     if (s->spec_block != NULL && same(s->spec_block, spec)) {
@@ -154,7 +174,10 @@ enum kv_status shard_optimizer(struct shard *s,
                  spec->optim->name);
         return KV_ENOTSUP;
     }
-    status = check_room(s, slots, spec->optim->name, error, error_size);
+    status = check_open(s, spec->optim, error, error_size);
+    if (status == KV_OK) {
+        status = check_room(s, spec, error, error_size);
+    }
     if (status != KV_OK) {
         return status;
     }

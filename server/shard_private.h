@@ -203,6 +203,7 @@ struct shard {
     float gradient[SHARD_BLOCK] __attribute__((aligned(64)));
     float weight[SHARD_BLOCK] __attribute__((aligned(64)));
     float new_weight[SHARD_BLOCK] __attribute__((aligned(64)));
+    uint64_t sum[SHARD_BLOCK]; /* Of what is not summed in f32. */
 };
 
 static inline struct entry *shard_entry(const struct shard *s, uint32_t slot)
@@ -210,6 +211,14 @@ static inline struct entry *shard_entry(const struct shard *s, uint32_t slot)
     return slot >= s->slots
                ? NULL
                : &s->chunks[slot / SHARD_CHUNK]->entries[slot % SHARD_CHUNK];
+}
+
+/* Arrays of state that a value of this dtype has. */
+static inline unsigned shard_slots(const struct shard *s, enum kv_dtype dtype)
+{
+    return s->generation != 0 && kv_optim_takes(s->spec.optim, dtype)
+               ? s->spec_slots
+               : 0;
 }
 
 static inline struct policy_view shard_view(const struct shard *s,
@@ -247,7 +256,7 @@ void *shard_weights(const struct value *v);
 float *shard_slot(const struct value *v, enum kv_dtype dtype, size_t count,
                   unsigned index);
 size_t shard_value_size(const struct shard *s, enum kv_dtype dtype,
-                        size_t count, unsigned slots);
+                        size_t count);
 
 /* KV_ENOMEM or KV_ENOSPC: nothing changed. */
 KV_MUST_CHECK enum kv_status shard_create(struct shard *s,
@@ -307,6 +316,11 @@ const void *shard_step(struct shard *s, uint64_t updates);
  * set in args, weights are in the slice's dtype. */
 void shard_rule(struct shard *s, enum kv_dtype dtype,
                 struct kv_optim_args *args, const void *old, void *new);
+
+/* Without a rule of f32: the sum of n > 0 inputs becomes the value, or is added
+ * to it when there is an optimizer, which is then one that only adds. */
+void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
+               const void *old, void *new);
 
 extern const float shard_zeros[SHARD_BLOCK];
 

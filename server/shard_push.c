@@ -89,10 +89,20 @@ static enum kv_status check_payload(struct shard *s, const struct entry *e,
 }
 
 /* Norms are of a round and of all elements. */
-static enum kv_status check_norms(struct shard *s, const struct entry *e,
-                                  uint32_t rank)
+static enum kv_status check_rule(struct shard *s, const struct entry *e,
+                                 uint32_t rank)
 {
-    if (s->generation == 0 || s->spec.optim->passes == 0) {
+    if (s->generation == 0) {
+        return KV_OK;
+    }
+    if (!kv_optim_takes(s->spec.optim, e->dtype)) {
+        return shard_refuse(s, KV_ENOTSUP,
+                            "rank %u pushes key %u slice %u, which is %s: %s "
+                            "trains f32, f16 and bf16",
+                            rank, e->key_id, e->slice, kv_dtype_name(e->dtype),
+                            s->spec.optim->name);
+    }
+    if (s->spec.optim->passes == 0) {
         return KV_OK;
     }
     if (e->row_length > 0) {
@@ -139,7 +149,7 @@ static enum kv_status check_next(struct shard *s, const struct entry *e,
             "optimizer: call kvw_set_optimizer first",
             rank, e->key_id, e->slice);
     }
-    return check_norms(s, e, rank);
+    return check_rule(s, e, rank);
 }
 
 /* Close the round, or keep the contribution until others close it. */

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/compute/sum.h"
 #include "server/shard_private.h"
 
 const float shard_zeros[SHARD_BLOCK] __attribute__((aligned(64)));
@@ -23,22 +24,22 @@ size_t shard_inputs(struct shard *s, const struct entry *e)
     return n;
 }
 
-/* Without an optimizer the sum becomes the value. */
-static void assign(struct shard *s, const struct entry *e, size_t n, void *out)
+void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
+               const void *old, void *new)
 {
-    size_t unit = kv_dtype_size(e->dtype);
+    size_t unit = kv_dtype_size(dtype);
 
-    if (e->dtype == KV_F32) {
-        kv_codec_sum(s->codecs, s->inputs, n, KV_F32, 0, e->count, out);
+    if (s->generation == 0) {
+        kv_codec_sum_own(s->codecs, s->inputs, n, dtype, 0, count, new);
         return;
     }
-    for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
-        size_t left = e->count - first;
-        size_t count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+    for (size_t first = 0; first < count; first += SHARD_BLOCK) {
+        const void *const pair[] = {(const char *)old + first * unit, s->sum};
+        size_t left = count - first;
+        size_t part = left < SHARD_BLOCK ? left : SHARD_BLOCK;
 
-        kv_codec_sum(s->codecs, s->inputs, n, e->dtype, first, count,
-                     s->gradient);
-        kv_from_f32(e->dtype, s->gradient, (char *)out + first * unit, count);
+        kv_codec_sum_own(s->codecs, s->inputs, n, dtype, first, part, s->sum);
+        kv_sum(dtype, (char *)new + first *unit, pair, 2, part);
     }
 }
 
@@ -135,7 +136,7 @@ void shard_next_head(const struct shard *s, const struct entry *e,
     *next = *old;
     next->round = old->round + 1;
     next->generation = s->generation;
-    next->slots = s->spec_slots;
+    next->slots = shard_slots(s, e->dtype);
     if (s->generation != 0) {
         next->updates = (fresh ? 0 : old->updates) + 1;
     }
@@ -159,17 +160,17 @@ static enum kv_status commit(struct shard *s, struct entry *e)
     struct value *old = e->value, *next;
     size_t n;
 
-    next = arena_alloc(s->arena,
-                       shard_value_size(s, e->dtype, e->count, s->spec_slots));
+    next = arena_alloc(s->arena, shard_value_size(s, e->dtype, e->count));
     if (next == NULL) {
         return KV_ENOSPC;
     }
     n = shard_inputs(s, e);
     shard_next_head(s, e, next);
-    if (s->generation != 0) {
+    if (s->generation != 0 && kv_dtype_in_f32(e->dtype)) {
         update(s, e, n, next);
     } else {
-        assign(s, e, n, shard_weights(next));
+        shard_sum(s, e->dtype, n, e->count, shard_weights(old),
+                  shard_weights(next));
     }
     arena_store(&e->record->live, arena_offset(s->arena, next));
     e->value = next;
@@ -238,8 +239,7 @@ static void refuse_round(struct shard *s, struct entry *e)
     snprintf(s->text, sizeof s->text,
              "the server has no room left for key %u slice %u: %zu bytes are "
              "wanted (--arena-dir, --arena-size)",
-             e->key_id, e->slice,
-             shard_value_size(s, e->dtype, e->count, s->spec_slots));
+             e->key_id, e->slice, shard_value_size(s, e->dtype, e->count));
     for (uint32_t rank = 0; e->arrived > 0; rank++) {
         if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
             refuse_share(s, e, e->shares[rank]);

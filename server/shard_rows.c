@@ -70,6 +70,11 @@ static size_t stride(const struct entry *e, const struct value *v)
     return stride_of(e->dtype, e->row_length, v->slots);
 }
 
+static size_t next_stride(const struct shard *s, const struct entry *e)
+{
+    return stride_of(e->dtype, e->row_length, shard_slots(s, e->dtype));
+}
+
 static float *slot_of(const struct entry *e, const void *image, unsigned index)
 {
     return (float *)(void *)((char *)(uintptr_t)image +
@@ -273,9 +278,7 @@ static const float *sum(struct shard *s, const struct entry *e, size_t inputs,
                              count, s->gradient);
 }
 
-/* The new image of a row from its old one, whose state is `fresh` when it
- * belongs to another optimizer, and from the inputs. */
-static void change(struct shard *s, const struct entry *e, uint32_t row,
+static void update(struct shard *s, const struct entry *e, uint32_t row,
                    size_t inputs, const char *old, char *new, bool fresh,
                    const void *step)
 {
@@ -288,15 +291,28 @@ static void change(struct shard *s, const struct entry *e, uint32_t row,
         args.count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
         args.first = shard_element(e, row * (size_t)e->row_length + first);
         args.gradient = sum(s, e, inputs, first, args.count);
-        if (s->generation == 0) {
-            kv_from_f32(e->dtype, args.gradient, new + first *unit, args.count);
-            continue;
-        }
         for (unsigned i = 0; i < s->spec_slots; i++) {
             args.slot[i] = fresh ? shard_zeros : slot_of(e, old, i) + first;
             args.new_slot[i] = slot_of(e, new, i) + first;
         }
         shard_rule(s, e->dtype, &args, old + first * unit, new + first *unit);
+    }
+}
+
+/* The new image of a row from its old one, whose state is `fresh` when it
+ * belongs to another optimizer, and from the inputs. */
+static void change(struct shard *s, const struct entry *e, uint32_t row,
+                   size_t inputs, const char *old, char *new, bool fresh,
+                   const void *step)
+{
+    if (s->generation != 0 && kv_dtype_in_f32(e->dtype)) {
+        update(s, e, row, inputs, old, new, fresh, step);
+    } else if (inputs > 0) {
+        shard_sum(s, e->dtype, inputs, e->row_length, old, new);
+    } else if (s->generation == 0) {
+        memset(new, 0, shard_row_size(e));
+    } else {
+        memcpy(new, old, shard_row_size(e));
     }
 }
 
@@ -323,7 +339,7 @@ static struct value *new_head(struct shard *s, const struct entry *e,
 
     if (changed > 0) {
         size += aligned(changed * sizeof(uint32_t), 64) +
-                changed * stride_of(e->dtype, e->row_length, s->spec_slots);
+                changed * next_stride(s, e);
     }
     next = arena_alloc(s->arena, size);
     if (next != NULL) {
@@ -338,7 +354,7 @@ static struct value *new_head(struct shard *s, const struct entry *e,
 static void keep(const struct shard *s, const struct entry *e, const char *old,
                  char *new)
 {
-    memset(new, 0, stride_of(e->dtype, e->row_length, s->spec_slots));
+    memset(new, 0, next_stride(s, e));
     memcpy(new, old, shard_row_size(e));
 }
 
@@ -346,7 +362,7 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
 {
     const struct value *old = e->value;
     bool fresh = old->generation != s->generation;
-    size_t step = stride_of(e->dtype, e->row_length, s->spec_slots);
+    size_t step = next_stride(s, e);
     bool lazy = s->generation != 0 && kv_optim_lazy(&s->spec);
     size_t n = begin_all(s, e);
     struct value *next = new_head(s, e, 0);
@@ -435,7 +451,7 @@ void *shard_rows_make(struct shard *s, const struct slice_desc *desc,
 {
     enum kv_dtype dtype = (enum kv_dtype)desc->dtype;
     size_t size = desc->row_length * kv_dtype_size(dtype);
-    size_t step = stride_of(dtype, desc->row_length, s->spec_slots);
+    size_t step = stride_of(dtype, desc->row_length, shard_slots(s, dtype));
     size_t count = desc->count / desc->row_length;
     char *rows = arena_alloc(s->arena, count * step);
 

@@ -47,9 +47,9 @@ static uint32_t seqs_of(const struct shard *s)
 }
 
 size_t shard_value_size(const struct shard *s, enum kv_dtype dtype,
-                        size_t count, unsigned slots)
+                        size_t count)
 {
-    return slot_offset(seqs_of(s), dtype, count, slots);
+    return slot_offset(seqs_of(s), dtype, count, shard_slots(s, dtype));
 }
 
 /* --- Entries -------------------------------------------------------------- */
@@ -140,11 +140,12 @@ void shard_free_slices(struct shard *s)
 
 /* --- Creation ------------------------------------------------------------- */
 
-static void fill_first(const struct shard *s, struct value *v, size_t size)
+static void fill_first(const struct shard *s, const struct slice_desc *d,
+                       struct value *v, size_t size)
 {
     memset(v, 0, size);
     v->generation = s->generation;
-    v->slots = s->spec_slots;
+    v->slots = shard_slots(s, (enum kv_dtype)d->dtype);
     v->seqs = seqs_of(s);
 }
 
@@ -161,7 +162,7 @@ static struct value *first_rows(struct shard *s, const struct slice_desc *d,
         }
         return NULL;
     }
-    fill_first(s, v, size);
+    fill_first(s, d, v, size);
     v->rows = arena_offset(s->arena, rows);
     return v;
 }
@@ -170,13 +171,13 @@ static struct value *first_value(struct shard *s, const struct slice_desc *d,
                                  const void *weights)
 {
     enum kv_dtype dtype = (enum kv_dtype)d->dtype;
-    size_t size = shard_value_size(s, dtype, d->count, s->spec_slots);
+    size_t size = shard_value_size(s, dtype, d->count);
     struct value *v = arena_alloc(s->arena, size);
 
     if (v == NULL) {
         return NULL;
     }
-    fill_first(s, v, size);
+    fill_first(s, d, v, size);
     memcpy(shard_weights(v), weights, shard_weights_size(dtype, d->count));
     return v;
 }

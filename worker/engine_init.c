@@ -284,13 +284,6 @@ static bool check_item(struct engine *e, struct kvw_op *op, size_t index)
                 keys_text(spec, name), e->job.rank);
         return false;
     }
-    if (!kv_dtype_supported(spec->dtype)) {
-        op_fail(op, KV_ENOTSUP,
-                "%s on rank %" PRIu32
-                ": servers hold the dtypes f32, f16 and bf16, not %s",
-                keys_text(spec, name), e->job.rank, kv_dtype_name(spec->dtype));
-        return false;
-    }
     return true;
 }
 

@@ -185,9 +185,9 @@ static inline struct kvw_key kvw_str(const char *name)
     return key;
 }
 
-/* MXNet's numbers. Sums of integers wrap around; f16 and bf16 are summed in f32
- * and rounded once. Servers hold f32, f16 and bf16, and optimizers work on
- * those; a local store without an optimizer holds any. */
+/* MXNet's numbers. Every store holds all of them. Sums of integers wrap around,
+ * f64 is summed in f64, f16 and bf16 in f32 and rounded once. Optimizers train
+ * f32, f16 and bf16; "accumulate" adds to any. */
 enum kvw_dtype {
     KVW_F32 = 0,
     KVW_F64 = 1,
@@ -277,8 +277,7 @@ struct kvw_call {
  * keys is registered here; calling it again is fine.
  * Errors: KVW_EEXIST this process has registered the key before, KVW_EMISMATCH
  * dtype or shape differ from rank 0's (both are named), KVW_EINVAL a key stands
- * twice in the call, KVW_ENOTSUP a dtype that servers do not hold, KVW_ENOSPC.
- */
+ * twice in the call, KVW_ENOSPC. */
 int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
 
 /* Add this worker's gradients: each item's tensors are summed, left to right,
@@ -299,8 +298,8 @@ int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
  * when waiting: KVW_ENOTFOUND key not registered, KVW_EMISMATCH dtype or shape
  * differ, KVW_EINVAL a key stands twice, KVW_EDATALOSS a server has lost its
  * state, KVW_ESTALE a newer life of this rank has taken over, KVW_ECANCELED the
- * store was closed, KVW_ENOTSUP the optimizer does not work on the key's dtype
- * (local), and what the server says. Nothing is sent or changed unless all keys
+ * store was closed, KVW_ENOTSUP the optimizer does not train the key's dtype,
+ * and what the server says. Nothing is sent or changed unless all keys
  * of the call are right. */
 int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,
              const struct kvw_call *call, struct kvw_op **op);
@@ -377,8 +376,9 @@ int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
  * this worker's earlier pushes, then for the servers: in force from the next
  * round on. One worker is enough; the same from several changes nothing. A
  * different one starts with fresh state.
- * Errors: KVW_EINVAL names what is unknown or out of range, and what is known.
- */
+ * Errors: KVW_EINVAL names what is unknown or out of range, and what is known;
+ * KVW_EBUSY other ranks have pushed a key to the open round whose dtype it does
+ * not train. */
 int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params);
 
 /* Change one parameter of the optimizer, e.g. "lr", keeping all its state. Same

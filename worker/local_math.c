@@ -191,6 +191,7 @@ void local_sum(struct team *team, enum kv_dtype dtype, size_t count, void *out,
 struct scratch {
     float gradient[BLOCK], weight[BLOCK], new_weight[BLOCK];
     float new_slot[KV_OPTIM_SLOTS_MAX][BLOCK];
+    uint64_t sum[BLOCK]; /* Of what is not computed in f32. */
 };
 
 static const float *gradient_at(const struct local_update *u, size_t first,
@@ -201,6 +202,16 @@ static const float *gradient_at(const struct local_update *u, size_t first,
     }
     kv_sum_range(u->dtype, scratch, u->inputs, u->input_count, first, count);
     return scratch;
+}
+
+static void add_block(const struct local_update *u, void *weights, size_t from,
+                      size_t count, struct scratch *s)
+{
+    const void *const pair[] = {weights, s->sum};
+
+    kv_sum_part(u->dtype, s->sum, u->inputs, u->input_count, from, count,
+                false);
+    kv_sum(u->dtype, weights, pair, 2, count);
 }
 
 /* `from` is where the gradient has what the value has at `first`. */
@@ -214,6 +225,10 @@ static void update_block(const struct local_update *u, size_t first,
                                  .new_weight = s->new_weight,
                                  .step = u->step};
 
+    if (!kv_dtype_in_f32(u->dtype)) {
+        add_block(u, weights, from, count, s);
+        return;
+    }
     args.gradient = gradient_at(u, from, count, s->gradient);
     if (u->dtype == KV_F32) {
         args.weight = weights;

@@ -43,7 +43,7 @@ void local_gather(struct team *team, enum kv_dtype dtype,
 /* One update of a value in place: the gradient is the sum of the inputs. With
  * rows, that of these rows, and the others and their state stay as they are. */
 struct local_update {
-    enum kv_dtype dtype; /* kv_dtype_supported() */
+    enum kv_dtype dtype; /* One that kv_optim_takes(). */
     size_t count;        /* Elements of each input. */
     struct local_rows rows;
     void *weights;

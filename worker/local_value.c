@@ -98,9 +98,9 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
     char name[KEYS_TEXT_MAX];
     bool ready = true;
 
-    if (optim != NULL && !kv_dtype_supported(key->spec.dtype)) {
+    if (optim != NULL && !kv_optim_takes(optim, key->spec.dtype)) {
         op_fail(op, KV_ENOTSUP,
-                "%s is %s, and the optimizer %s works on f32, f16 and bf16",
+                "%s is %s, and the optimizer %s trains f32, f16 and bf16",
                 keys_text(&key->spec, name), kv_dtype_name(key->spec.dtype),
                 optim->name);
         return false;

@@ -76,6 +76,12 @@ void kv_codec_decode(const struct kv_codec *codec, enum kv_dtype dtype,
     size_t size = kv_dtype_size(dtype);
     KV_SCRATCH float decoded[BLOCK];
 
+    if (codec->plain(dtype) == (int)dtype) {
+        if (count > 0) {
+            memcpy(out, in, count * size);
+        }
+        return;
+    }
     if (dtype == KV_F32 && float_aligned(out)) {
         codec->decode(dtype, in, 0, count, out);
         return;
@@ -146,4 +152,33 @@ const float *kv_codec_sum_view(const struct kv_codec *const *codecs,
     }
     kv_codec_sum(codecs, inputs, n, dtype, first, count, out);
     return out;
+}
+
+static void sum_rounded(const struct kv_codec *const *codecs,
+                        const void *const *inputs, size_t n,
+                        enum kv_dtype dtype, size_t first, size_t count,
+                        uint8_t *out)
+{
+    KV_SCRATCH float sum[BLOCK];
+
+    for (size_t i = 0; i < count; i += BLOCK) {
+        size_t part = block_at(i, count);
+
+        kv_codec_sum(codecs, inputs, n, dtype, first + i, part, sum);
+        kv_from_f32(dtype, sum, out + i * kv_dtype_size(dtype), part);
+    }
+}
+
+void kv_codec_sum_own(const struct kv_codec *const *codecs,
+                      const void *const *inputs, size_t n, enum kv_dtype dtype,
+                      size_t first, size_t count, void *out)
+{
+    if (dtype == KV_F32) {
+        kv_codec_sum(codecs, inputs, n, dtype, first, count, out);
+    } else if (kv_dtype_in_f32(dtype)) {
+        sum_rounded(codecs, inputs, n, dtype, first, count, out);
+    } else {
+        KV_CHECK(n > 0 && common_plain(codecs, n, dtype) == (int)dtype);
+        kv_sum_part(dtype, out, inputs, n, first, count, false);
+    }
 }

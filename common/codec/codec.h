@@ -4,6 +4,8 @@
  * A codec is one file, codecs/NAME.c; the folder is the registry. What the
  * server needs of it is a sum: the ranks' gradients, each as it arrived, added
  * up in rank order, block by block, in f32. No decoded gradient is ever kept.
+ * Tensors that are not computed in f32 (dtype.h) are plain arrays of their own
+ * dtype in every codec that accepts them, and are summed in that.
  *
  *     worker   encode(slice) --wire--> server   kv_codec_sum(block)
  *
@@ -45,8 +47,8 @@ struct kv_codec {
     void (*encode)(enum kv_dtype dtype, const void *in, size_t count,
                    void *out);
 
-    /* Elements first .. first+count-1 of an encoded array; `first` as
-     * KV_CODEC_GRAIN says. */
+    /* Elements first .. first+count-1 of an encoded array of what is
+     * kv_dtype_in_f32(); `first` as KV_CODEC_GRAIN says. */
     void (*decode)(enum kv_dtype dtype, const void *in, size_t first,
                    size_t count, float *out);
 };
@@ -65,7 +67,8 @@ void kv_codec_decode(const struct kv_codec *codec, enum kv_dtype dtype,
 
 /* out = the sum, from left to right in f32, of elements first .. first+count-1
  * of n >= 1 encoded inputs of the same dtype, inputs[i] encoded by codecs[i].
- * Same bits as decoding each and kv_sum_f32(), however the range is cut. */
+ * The dtype is kv_dtype_in_f32(). Same bits as decoding each and kv_sum_f32(),
+ * however the range is cut. */
 void kv_codec_sum(const struct kv_codec *const *codecs,
                   const void *const *inputs, size_t n, enum kv_dtype dtype,
                   size_t first, size_t count, float *out);
@@ -76,5 +79,11 @@ const float *kv_codec_sum_view(const struct kv_codec *const *codecs,
                                const void *const *inputs, size_t n,
                                enum kv_dtype dtype, size_t first, size_t count,
                                float *out);
+
+/* The same sum in the tensors' own dtype, whatever that is: f16 and bf16 are
+ * rounded once, at the end. `out` is aligned to its elements. */
+void kv_codec_sum_own(const struct kv_codec *const *codecs,
+                      const void *const *inputs, size_t n, enum kv_dtype dtype,
+                      size_t first, size_t count, void *out);
 
 #endif

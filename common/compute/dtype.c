@@ -8,7 +8,7 @@
 static const struct {
     const char *name;
     size_t size;
-    bool supported;
+    bool in_f32;
 } formats[] = {
     [KV_F32] = {"f32", 4, true},  [KV_F64] = {"f64", 8, false},
     [KV_F16] = {"f16", 2, true},  [KV_U8] = {"u8", 1, false},
@@ -23,9 +23,9 @@ bool kv_dtype_known(int value)
     return value >= 0 && value < FORMAT_COUNT && formats[value].name != NULL;
 }
 
-bool kv_dtype_supported(enum kv_dtype dtype)
+bool kv_dtype_in_f32(enum kv_dtype dtype)
 {
-    return kv_dtype_known((int)dtype) && formats[dtype].supported;
+    return kv_dtype_known((int)dtype) && formats[dtype].in_f32;
 }
 
 size_t kv_dtype_size(enum kv_dtype dtype)
@@ -49,7 +49,7 @@ static void copy(const void *in, void *out, size_t size)
 
 void kv_to_f32(enum kv_dtype from, const void *in, float *out, size_t count)
 {
-    KV_CHECK(kv_dtype_supported(from));
+    KV_CHECK(kv_dtype_in_f32(from));
     switch (from) {
     case KV_F16:
         kv_f16_widen(in, out, count);
@@ -64,7 +64,7 @@ void kv_to_f32(enum kv_dtype from, const void *in, float *out, size_t count)
 
 void kv_from_f32(enum kv_dtype to, const float *in, void *out, size_t count)
 {
-    KV_CHECK(kv_dtype_supported(to));
+    KV_CHECK(kv_dtype_in_f32(to));
     switch (to) {
     case KV_F16:
         kv_f16_narrow(in, out, count);

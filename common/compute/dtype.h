@@ -2,8 +2,8 @@
  * dtype - the number formats of tensors, and the way between them.
  *
  * Numbering is MXNet's and travels on the wire: append, never renumber. All can
- * be added up (sum.h); the rest of the arithmetic, optimizers first of all,
- * exists for those that are kv_dtype_supported(): f32, f16, bf16.
+ * be added up (sum.h). What is computed with f32, f16 and bf16 is computed in
+ * f32: kv_dtype_in_f32(); f64 and integers, which wrap around, in themselves.
  *
  * To f32 is exact. From f32 rounds to nearest, ties to even; what is too large
  * becomes infinite, f16 subnormals are kept, a NaN stays a NaN (a quiet one,
@@ -34,8 +34,8 @@ enum kv_dtype {
 /* Ask before casting a number off the wire to the enum. */
 bool kv_dtype_known(int value);
 
-/* Known, and the servers can store it, sum it and train it. */
-bool kv_dtype_supported(enum kv_dtype dtype);
+/* f32, f16, bf16: every number of theirs is one of f32. */
+bool kv_dtype_in_f32(enum kv_dtype dtype);
 
 /* Bytes an element; 0 if unknown. */
 size_t kv_dtype_size(enum kv_dtype dtype);
@@ -43,10 +43,10 @@ size_t kv_dtype_size(enum kv_dtype dtype);
 /* "f32", "bf16", ...; "unknown" if it is. */
 const char *kv_dtype_name(enum kv_dtype dtype);
 
-/* Supported formats only. 2 or 4 bytes read, 4 written per element. */
+/* From what is kv_dtype_in_f32(). 2 or 4 bytes read, 4 written per element. */
 void kv_to_f32(enum kv_dtype from, const void *in, float *out, size_t count);
 
-/* Supported formats only. 4 bytes read, 2 or 4 written per element. */
+/* To the same. 4 bytes read, 2 or 4 written per element. */
 void kv_from_f32(enum kv_dtype to, const float *in, void *out, size_t count);
 
 #endif

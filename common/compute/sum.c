@@ -119,7 +119,7 @@ void kv_sum_range(enum kv_dtype dtype, float *out, const void *const *inputs,
 {
     KV_SCRATCH struct scratch scratch;
 
-    KV_CHECK(kv_dtype_supported(dtype) && input_count > 0);
+    KV_CHECK(kv_dtype_in_f32(dtype) && input_count > 0);
     for (size_t i = 0; i < count; i += BLOCK) {
         sum_block(dtype, out + i, inputs, input_count, first + i,
                   block_at(i, count), &scratch);

@@ -33,7 +33,7 @@ void kv_sum_part(enum kv_dtype dtype, void *out, const void *const *inputs,
                  size_t input_count, size_t first, size_t count, bool stream);
 
 /* Left in f32, unrounded: what an optimizer wants. Formats: those of
- * kv_dtype_supported(), here and below. */
+ * kv_dtype_in_f32(), here and below. */
 void kv_sum_f32(enum kv_dtype dtype, float *out, const void *const *inputs,
                 size_t input_count, size_t count);
 

@@ -67,6 +67,11 @@ int kv_optim_param_index(const struct kv_optim *optim, const char *name)
 
 /* --- Updates -------------------------------------------------------------- */
 
+bool kv_optim_takes(const struct kv_optim *optim, enum kv_dtype dtype)
+{
+    return optim->adds || kv_dtype_in_f32(dtype);
+}
+
 bool kv_optim_lazy(const struct kv_optim_spec *spec)
 {
     return spec->lazy_update != 0;

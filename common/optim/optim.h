@@ -47,6 +47,7 @@
 #include <stdint.h>
 
 #include "common/base/status.h"
+#include "common/compute/dtype.h"
 #include "common/optim/schedule.h"
 
 #ifdef __cplusplus
@@ -118,6 +119,7 @@ struct kv_optim {
     const struct kv_optim_param *params; /* Ends with a NULL name. */
     enum kv_optim_lazy lazy;
     bool rows;       /* Slots hold one float a row. */
+    bool adds;       /* All it does is weight + gradient. */
     unsigned passes; /* Of measure() before each update; see above. */
 
     /* How many arrays of state each weight has, all zero before the first
@@ -154,6 +156,10 @@ const struct kv_optim *kv_optim_find(const char *name);
 /* All names as "adam, sgd" into buf, cut off at size, always terminated.
  * Returns the length that the whole list has. */
 size_t kv_optim_names(char *buf, size_t size);
+
+/* Does it train values of this dtype? Those that are computed in f32; one that
+ * only adds does all, and leaves those others to who calls it (kv_sum()). */
+bool kv_optim_takes(const struct kv_optim *optim, enum kv_dtype dtype);
 
 /* Rows that a row_sparse gradient does not have stay as they are, state
  * included; otherwise they count as rows of zeros. */

@@ -25,6 +25,9 @@
  *     RULE_FN struct norms measure(e, g, k, 0)      what to square
  *     RULE_FN struct elem row(struct elem e, float mean, struct step k)
  *
+ *     #define RULE_ADDS 1            it does weight + gradient, and nothing
+ * else
+ *
  * row() changes a row's state by the mean of the squares; update() then only
  * reads it.
  *

@@ -19,6 +19,9 @@
 #ifndef RULE_ROWS
 #define RULE_ROWS 0
 #endif
+#ifndef RULE_ADDS
+#define RULE_ADDS 0
+#endif
 
 /* What travels from prepare() to update(), through opaque bytes. */
 struct rule_step {
@@ -160,6 +163,7 @@ const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME) = {
     .params = params,
     .lazy = RULE_LAZY,
     .rows = RULE_ROWS,
+    .adds = RULE_ADDS,
     .passes = RULE_PASSES,
     .slots = slots,
     .prepare = rule_prepare,

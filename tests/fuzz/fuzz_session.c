@@ -247,7 +247,8 @@ static void say_open(struct job *j, uint32_t rank, struct fuzz_input *in)
     say(j, rank, &m,
         large % 2 == 0
             ? 0
-            : m.open.count * (m.open.dtype == 0 ? 4 : 2) + large / 64,
+            : m.open.count * kv_dtype_size((enum kv_dtype)m.open.dtype) +
+                  large / 64,
         in);
 }
 

@@ -78,17 +78,6 @@ static void test_servers_refuse_an_updater_and_say_so(void **state)
     assert_int_equal(kvw_is_capable(c.kv[0], "optimizer"), 1);
 }
 
-static void test_servers_refuse_a_dtype_by_name(void **state)
-{
-    int32_t data = 1;
-    struct kvw_tensor t = {&data, KVW_I32, 1, {1}, KVW_DENSE, NULL, 0};
-    struct kvw_item i = item(kvw_str("n"), &t);
-
-    (void)state;
-    expect_error(c.kv[0], kvw_init(c.kv[0], &i, 1), KVW_ENOTSUP, "key 'n'",
-                 "i32", "f32", NULL);
-}
-
 static void *come_to_the_barrier(void *status)
 {
     *(int *)status = kvw_barrier(c.kv[1], 20000);
@@ -117,7 +106,6 @@ int main(void)
         TEST(test_sgd_ends_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_accumulate_works_on_servers, set_up_device),
         TEST(test_servers_refuse_an_updater_and_say_so, set_up_device),
-        TEST(test_servers_refuse_a_dtype_by_name, set_up_device),
         TEST(test_a_barrier_before_exit_is_one_that_others_wait_for, set_up),
     };
 

@@ -168,7 +168,65 @@ static void test_none_keeps_every_bit_of_every_stored_format(void **state)
         kv_codec_decode(f->none, dtypes[d], wire, COUNT, out + 1);
         assert_memory_equal(out + 1, in, size);
     }
-    assert_false(f->none->accepts(KV_I64));
+}
+
+/* Two inputs, cut where nothing divides it: nothing is lost to f32. */
+static void test_sums_in_their_own_dtype_are_exact_or_wrap_around(void **state)
+{
+    static const int64_t l[] = {(1ll << 53) + 1, INT64_MAX, -5},
+                         one[] = {1, 1, 1};
+    static const double d[] = {1, 1e300, -2}, e[] = {0x1p-52, 1e300, 0.5};
+    static const uint16_t h[] = {0x6800, 0x3c00, 0}; /* 2048, 1, 0 */
+    struct fixture *f = *state;
+    int64_t sum[3];
+    double wide[3];
+    uint16_t narrow[3];
+
+    for (size_t i = 0; i < 3; i++) {
+        f->codecs[i] = f->none;
+        f->inputs[i] = h;
+    }
+    kv_codec_sum_own(f->codecs, f->inputs, 3, KV_F16, 0, 3, narrow);
+    assert_int_equal(narrow[0], 0x6e00); /* 6144 */
+    assert_int_equal(narrow[1], 0x4200); /* 3 */
+    f->inputs[0] = l;
+    f->inputs[1] = one;
+    kv_codec_sum_own(f->codecs, f->inputs, 2, KV_I64, 0, 3, sum);
+    assert_true(sum[0] == (1ll << 53) + 2);
+    assert_true(sum[1] == INT64_MIN);
+    assert_true(sum[2] == -4);
+    f->inputs[0] = d;
+    f->inputs[1] = e;
+    kv_codec_sum_own(f->codecs, f->inputs, 2, KV_F64, 0, 3, wide);
+    assert_true(wide[0] == 1 + 0x1p-52);
+    assert_true(wide[1] == 2e300);
+    assert_true(wide[2] == -1.5);
+    f->inputs[0] = &f->encoded[0][1]; /* At any address. */
+    memcpy(&f->encoded[0][1], l, sizeof l);
+    kv_codec_sum_own(f->codecs, f->inputs, 1, KV_I64, 0, 3, sum);
+    assert_memory_equal(sum, l, sizeof l);
+}
+
+/* Whatever the numbers: an encoded integer comes back as it was. */
+static void test_none_keeps_every_bit_of_what_is_not_in_f32(void **state)
+{
+    static const enum kv_dtype dtypes[] = {KV_F64, KV_I64, KV_I32, KV_I8,
+                                           KV_U8};
+    static uint8_t in[COUNT], wire[COUNT], out[COUNT];
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < COUNT; i++) {
+        in[i] = (uint8_t)chance(&f->chance, 256);
+    }
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+        size_t count = COUNT / kv_dtype_size(dtypes[d]);
+
+        assert_true(f->none->accepts(dtypes[d]));
+        assert_false(f->fp16->accepts(dtypes[d]));
+        f->none->encode(dtypes[d], in, count, wire);
+        kv_codec_decode(f->none, dtypes[d], wire, count, out);
+        assert_memory_equal(out, in, count * kv_dtype_size(dtypes[d]));
+    }
 }
 
 static void test_fp16_halves_the_bytes_of_f32_and_takes_only_that(void **state)
@@ -304,6 +362,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_codecs_are_found_by_name_and_by_wire_number),
         cmocka_unit_test(test_none_keeps_every_bit_of_every_stored_format),
+        cmocka_unit_test(test_none_keeps_every_bit_of_what_is_not_in_f32),
+        cmocka_unit_test(test_sums_in_their_own_dtype_are_exact_or_wrap_around),
         cmocka_unit_test(test_fp16_halves_the_bytes_of_f32_and_takes_only_that),
         cmocka_unit_test(test_fp16_comes_back_within_half_a_unit),
         cmocka_unit_test(

@@ -185,7 +185,7 @@ static void test_formats_have_mxnets_numbers_and_their_sizes(void **state)
         int number;
         const char *name;
         size_t size;
-        int supported;
+        int in_f32;
     } right[] = {
         {0, "f32", 4, 1}, {1, "f64", 8, 0},   {2, "f16", 2, 1},
         {3, "u8", 1, 0},  {4, "i32", 4, 0},   {5, "i8", 1, 0},
@@ -199,7 +199,7 @@ static void test_formats_have_mxnets_numbers_and_their_sizes(void **state)
         assert_true(kv_dtype_known(right[i].number));
         assert_string_equal(kv_dtype_name(dtype), right[i].name);
         assert_int_equal(kv_dtype_size(dtype), right[i].size);
-        assert_int_equal(kv_dtype_supported(dtype), right[i].supported);
+        assert_int_equal(kv_dtype_in_f32(dtype), right[i].in_f32);
     }
 }
 
@@ -211,7 +211,7 @@ static void test_a_number_without_a_format_is_unknown(void **state)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         assert_false(kv_dtype_known(wrong[i]));
     }
-    assert_false(kv_dtype_supported((enum kv_dtype)7));
+    assert_false(kv_dtype_in_f32((enum kv_dtype)7));
     assert_int_equal(kv_dtype_size((enum kv_dtype)7), 0);
     assert_string_equal(kv_dtype_name((enum kv_dtype)7), "unknown");
 }

@@ -127,6 +127,50 @@ static void test_accumulate_adds_every_push(void **state)
                  "accumulate", "lr");
 }
 
+/* Longer than a piece that one thread does. */
+static void test_accumulate_adds_to_every_dtype(void **state)
+{
+    enum { COUNT = 100003 };
+    static const enum kvw_dtype dtypes[] = {KVW_F64, KVW_I64, KVW_I32, KVW_U8};
+    static unsigned char value[COUNT * 8], gradient[COUNT * 8];
+
+    (void)state;
+    expect_ok(kvw_set_optimizer(kv, "accumulate", ""));
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++) {
+        size_t unit = kv_dtype_size((enum kv_dtype)dtypes[d]);
+        struct kvw_tensor w = {value,     dtypes[d], 1, {COUNT},
+                               KVW_DENSE, NULL,      0};
+        struct kvw_tensor g[] = {
+            {gradient, dtypes[d], 1, {COUNT}, KVW_DENSE, NULL, 0},
+            {gradient, dtypes[d], 1, {COUNT}, KVW_DENSE, NULL, 0}};
+        struct kvw_item item = {kvw_int((int64_t)d), &w, 1};
+        struct kvw_item push_two = {kvw_int((int64_t)d), g, 2};
+
+        memset(value, 0, sizeof value);
+        memset(gradient, 0, sizeof gradient);
+        for (size_t i = 0; i < COUNT; i++) {
+            int64_t number = (int64_t)(i % 100);
+            double wide = (double)number;
+
+            memcpy(gradient + i * unit,
+                   dtypes[d] == KVW_F64 ? (void *)&wide : (void *)&number,
+                   unit);
+        }
+        expect_ok(kvw_init(kv, &item, 1));
+        expect_ok(kvw_push(kv, &push_two, 1, NULL, NULL));
+        expect_ok(kvw_pull(kv, &item, 1, NULL, NULL));
+        wait_all();
+        for (size_t i = 0; i < COUNT; i++) {
+            int64_t number = (int64_t)(2 * (i % 100));
+            double wide = (double)number;
+
+            assert_memory_equal(
+                value + i * unit,
+                dtypes[d] == KVW_F64 ? (void *)&wide : (void *)&number, unit);
+        }
+    }
+}
+
 /* 2048 + 1 is 2048 in f16; summed in f32 the two halves count. */
 static void test_narrow_gradients_are_summed_in_f32(void **state)
 {
@@ -264,6 +308,7 @@ int main(void)
         TEST(test_the_rate_changes_and_the_momentum_stays),
         TEST(test_the_same_optimizer_again_keeps_state_another_begins_anew),
         TEST(test_accumulate_adds_every_push),
+        TEST(test_accumulate_adds_to_every_dtype),
         TEST(test_narrow_gradients_are_summed_in_f32),
         TEST(test_an_optimizer_refuses_integers_by_name_and_changes_none),
         TEST(test_an_updater_gets_key_sum_and_value),

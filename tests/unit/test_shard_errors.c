@@ -116,12 +116,12 @@ static void test_impossible_slices_are_refused(void **state)
     shard_open(f->shard, 0, 1, &d, value, 4);
     expect_refused(f, KV_EINVAL, "are possible");
     d = f32_slice(9, 8);
-    d.dtype = KV_F64;
+    d.dtype = 7;
     shard_open(f->shard, 0, 1, &d, value, 32);
-    expect_refused(f, KV_EINVAL, "dtype 1 (f64)");
+    expect_refused(f, KV_EINVAL, "dtype 7, which is none");
     d.dtype = UINT32_MAX;
     shard_open(f->shard, 0, 1, &d, value, 32);
-    expect_refused(f, KV_EINVAL, "dtype 4294967295 (unknown)");
+    expect_refused(f, KV_EINVAL, "dtype 4294967295, which is none");
     d.dtype = KV_F32;
     shard_open(f->shard, 0, 1, &d, value, 28);
     expect_refused(f, KV_EMISMATCH, "with 28 bytes: f32[8] has 32");

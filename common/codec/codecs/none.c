@@ -8,7 +8,7 @@ extern const struct kv_codec kv_codec_none;
 
 static bool accepts(enum kv_dtype dtype)
 {
-    return kv_dtype_supported(dtype);
+    return kv_dtype_known((int)dtype);
 }
 
 static size_t encoded_size(enum kv_dtype dtype, size_t count)

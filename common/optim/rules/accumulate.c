@@ -5,6 +5,7 @@
 #define RULE_NAME accumulate
 #define RULE_SLOTS 0
 #define RULE_LAZY KV_OPTIM_LAZY_ALWAYS
+#define RULE_ADDS 1
 
 static const struct kv_optim_param params[] = {{NULL, NULL, 0, 0, 0}};
 

@@ -1,0 +1,212 @@
+/* Values of every dtype on servers: dense ones in several slices, tables, and
+ * lists of tensors; two workers that see the same. */
+#include "tests/integration/worker_fixture.h"
+
+#include "common/compute/dtype.h"
+
+enum { BYTES = BIG * 4, ROWS = 50, LENGTH = 6 };
+
+static const enum kvw_dtype dtypes[] = {KVW_F64, KVW_I64, KVW_I32,
+                                        KVW_I8,  KVW_U8,  KVW_F32};
+
+#define DTYPES (sizeof dtypes / sizeof *dtypes)
+
+/* --- Numbers -------------------------------------------------------------- */
+
+static size_t size_of(enum kvw_dtype dtype)
+{
+    return kv_dtype_size((enum kv_dtype)dtype);
+}
+
+static void put(enum kvw_dtype dtype, void *to, size_t i, int64_t value)
+{
+    char *at = (char *)to + i * size_of(dtype);
+    double wide = (double)value;
+    float single = (float)value;
+
+    /* Little-endian: a narrow integer is the low bytes of a wide one. */
+    memcpy(at,
+           dtype == KVW_F64   ? (void *)&wide
+           : dtype == KVW_F32 ? (void *)&single
+                              : (void *)&value,
+           size_of(dtype));
+}
+
+/* What f32 cannot hold, where the dtype can. */
+static int64_t number(enum kvw_dtype dtype, size_t i, int64_t times)
+{
+    bool large = dtype == KVW_F64 || dtype == KVW_I64;
+
+    return ((large ? (int64_t)1 << 40 : 0) + (int64_t)(i % 1000)) * times;
+}
+
+static void number_all(enum kvw_dtype dtype, void *to, size_t count,
+                       int64_t times)
+{
+    for (size_t i = 0; i < count; i++) {
+        put(dtype, to, i, number(dtype, i, times));
+    }
+}
+
+/* --- Dense ---------------------------------------------------------------- */
+
+static size_t count_of(enum kvw_dtype dtype)
+{
+    return BYTES / size_of(dtype);
+}
+
+static struct kvw_tensor dense(enum kvw_dtype dtype, void *data)
+{
+    struct kvw_tensor t = {data,      dtype, 1, {count_of(dtype)},
+                           KVW_DENSE, NULL,  0};
+
+    return t;
+}
+
+/* Rank 1 pushes two tensors, so that the worker sums, too. */
+static void push_times(enum kvw_dtype dtype, struct kvw_key key)
+{
+    struct kvw_tensor one = dense(dtype, g[0]);
+    struct kvw_tensor two[] = {dense(dtype, g[1]), dense(dtype, g[0])};
+    struct kvw_item alone = item(key, &one), pair = {key, two, 2};
+
+    number_all(dtype, g[0], count_of(dtype), 1);
+    number_all(dtype, g[1], count_of(dtype), 5);
+    expect_ok(c.kv[0], kvw_push(c.kv[0], &alone, 1, NULL, NULL));
+    expect_ok(c.kv[1], kvw_push(c.kv[1], &pair, 1, NULL, NULL));
+    wait_all();
+}
+
+static void expect_times(enum kvw_dtype dtype, struct kvw_key key,
+                         int64_t times)
+{
+    number_all(dtype, g[0], count_of(dtype), times);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        struct kvw_tensor t = dense(dtype, w[rank]);
+        struct kvw_item i = item(key, &t);
+
+        memset(w[rank], 0x55, BYTES);
+        expect_ok(c.kv[rank], kvw_pull(c.kv[rank], &i, 1, NULL, NULL));
+        expect_ok(c.kv[rank], kvw_wait_all(c.kv[rank], KVW_FOREVER));
+        assert_memory_equal(w[rank], g[0], BYTES);
+    }
+}
+
+static void init_times(enum kvw_dtype dtype, struct kvw_key key, int64_t times)
+{
+    struct kvw_tensor t = dense(dtype, w[0]);
+    struct kvw_item i = item(key, &t);
+
+    number_all(dtype, w[0], count_of(dtype), times);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        expect_ok(c.kv[rank], kvw_init(c.kv[rank], &i, 1));
+    }
+}
+
+static void test_sums_of_every_dtype_are_exact_or_wrap_around(void **state)
+{
+    (void)state;
+    for (size_t d = 0; d < DTYPES; d++) {
+        struct kvw_key key = kvw_int((int64_t)d);
+
+        init_times(dtypes[d], key, 3);
+        expect_times(dtypes[d], key, 3);
+        push_times(dtypes[d], key);
+        expect_times(dtypes[d], key, 7);
+    }
+}
+
+static void test_accumulate_goes_on_after_a_kill(void **state)
+{
+    (void)state;
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "accumulate", ""));
+    for (size_t d = 0; d < DTYPES; d++) {
+        init_times(dtypes[d], kvw_int((int64_t)d), 3);
+        push_times(dtypes[d], kvw_int((int64_t)d));
+    }
+    cluster_kill(&c, 1);
+    cluster_restart(&c, 1);
+    for (size_t d = 0; d < DTYPES; d++) {
+        push_times(dtypes[d], kvw_int((int64_t)d));
+        expect_times(dtypes[d], kvw_int((int64_t)d), 17);
+    }
+}
+
+static void test_an_optimizer_refuses_integers_and_changes_none(void **state)
+{
+    struct kvw_key key = kvw_str("counts");
+    struct kvw_tensor t = dense(KVW_I64, w[0]);
+    struct kvw_item i = item(key, &t);
+
+    (void)state;
+    init_times(KVW_I64, key, 3);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "adam", ""));
+    for (unsigned rank = 0; rank < 2; rank++) {
+        expect_ok(c.kv[rank], kvw_push(c.kv[rank], &i, 1, NULL, NULL));
+        expect_error(c.kv[rank], kvw_wait_all(c.kv[rank], KVW_FOREVER),
+                     KVW_ENOTSUP, "counts", "i64", "adam", NULL);
+    }
+    expect_times(KVW_I64, key, 3);
+}
+
+/* --- Tables --------------------------------------------------------------- */
+
+static struct kvw_tensor rows(enum kvw_dtype dtype, void *data, int64_t *ids,
+                              uint64_t count)
+{
+    struct kvw_tensor t = {data,           dtype, 2,    {ROWS, LENGTH},
+                           KVW_ROW_SPARSE, ids,   count};
+
+    return t;
+}
+
+/* Row 7 stands twice in what one rank pushes, and is pushed by both. */
+static void test_rows_of_every_dtype_are_summed(void **state)
+{
+    int64_t ids[] = {7, 3, 7};
+
+    (void)state;
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "accumulate", ""));
+    for (size_t d = 0; d < DTYPES; d++) {
+        struct kvw_key key = kvw_int((int64_t)d);
+        struct kvw_tensor all = rows(dtypes[d], w[0], NULL, ROWS);
+        struct kvw_tensor some = rows(dtypes[d], g[0], ids, 3);
+        struct kvw_item table = item(key, &all), push = item(key, &some);
+        size_t unit = size_of(dtypes[d]);
+
+        number_all(dtypes[d], w[0], (size_t)ROWS * LENGTH, 1);
+        for (size_t n = 0; n < 3 * LENGTH; n++) {
+            put(dtypes[d], g[0], n, 1);
+        }
+        for (unsigned rank = 0; rank < 2; rank++) {
+            expect_ok(c.kv[rank], kvw_init(c.kv[rank], &table, 1));
+        }
+        for (unsigned rank = 0; rank < 2; rank++) {
+            expect_ok(c.kv[rank], kvw_push(c.kv[rank], &push, 1, NULL, NULL));
+        }
+        wait_all();
+        memset(w[0], 0x55, ROWS * LENGTH * unit);
+        expect_ok(c.kv[0], kvw_pull(c.kv[0], &table, 1, NULL, NULL));
+        wait_all();
+        number_all(dtypes[d], g[1], (size_t)ROWS * LENGTH, 1);
+        for (size_t n = 0; n < LENGTH; n++) {
+            size_t three = 3 * LENGTH + n, seven = 7 * LENGTH + n;
+
+            put(dtypes[d], g[1], three, number(dtypes[d], three, 1) + 2);
+            put(dtypes[d], g[1], seven, number(dtypes[d], seven, 1) + 4);
+        }
+        assert_memory_equal(w[0], g[1], ROWS * LENGTH * unit);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_sums_of_every_dtype_are_exact_or_wrap_around, set_up),
+        TEST(test_accumulate_goes_on_after_a_kill, set_up),
+        TEST(test_an_optimizer_refuses_integers_and_changes_none, set_up),
+        TEST(test_rows_of_every_dtype_are_summed, set_up),
+    };
+
+    return cmocka_run_group_tests_name("worker dtypes", tests, NULL, NULL);
+}
