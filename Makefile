@@ -33,8 +33,8 @@ all: # The default.
 DEPS   := libuv libprotobuf-c libcrypto libisal
 GOALS  := $(or $(MAKECMDGOALS),all)
 TESTED := $(filter test demo asan tsan mutants check bench fuzz $(BUILD)/tests/%,$(GOALS))
-TOOLS  := $(firstword $(CC)) protoc protoc-gen-c $(if $(TESTED),python3) $(if $(filter check fuzz,$(GOALS)),clang) \
-          $(if $(filter check,$(GOALS)),clang-format clang-tidy)
+TOOLS  := $(firstword $(CC)) protoc protoc-gen-c $(if $(TESTED),python3) $(if $(filter test,$(GOALS)),$(if $(filter 1,$(E2E)),bible)) \
+          $(if $(filter check fuzz,$(GOALS)),clang) $(if $(filter check,$(GOALS)),clang-format clang-tidy)
 have    = $(shell pkg-config --exists $(DEPS) $(if $(TESTED),cmocka) 2>/dev/null && for t in $(TOOLS); do command -v $$t; done | \
           awk 'END { if (NR == $(words $(TOOLS))) print "yes" }')
 
