@@ -84,7 +84,7 @@ static inline double after(double w, double g, const struct hyper *h)
 
 static inline double sign_of(struct reference_weight *r, double x)
 {
-    r->unsure = fabs(x) < 1e-6;
+    r->unsure = x != 0 && fabs(x) < 1e-6;
     return (x > 0) - (x < 0);
 }
 

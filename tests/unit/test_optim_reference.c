@@ -7,66 +7,9 @@
 
 #include <cmocka.h>
 
-#include "tests/unit/optim_reference.h"
+#include "tests/unit/optim_grid.h"
 
 #define STEPS 5
-
-struct reference {
-    const char *name;
-    reference_fn step;
-};
-
-static const struct reference references[] = {
-    {"accumulate", reference_accumulate},
-    {"adabelief", reference_adabelief},
-    {"adadelta", reference_adadelta},
-    {"adagrad", reference_adagrad},
-    {"adam", reference_adam},
-    {"adamax", reference_adamax},
-    {"adamw", reference_adamw},
-    {"dcasgd", reference_dcasgd},
-    {"ftml", reference_ftml},
-    {"ftrl", reference_ftrl},
-    {"lion", reference_lion},
-    {"nadam", reference_nadam},
-    {"nag", reference_nag},
-    {"rmsprop", reference_rmsprop},
-    {"sgd", reference_sgd},
-    {"signsgd", reference_signum},
-    {"signum", reference_signum},
-    {"test", reference_test},
-};
-
-#define REFERENCE_COUNT (sizeof references / sizeof *references)
-
-/* Options that the recipes leave at their defaults: far from those, so that a
- * number in the wrong place shows. */
-static const struct optim_recipe options[] = {
-    {"adabelief", "beta1=0.5,beta2=0.6,epsilon=0.1"},
-    {"adabelief", "correct_bias=0"},
-    {"adadelta", "rho=0.5,epsilon=0.1"},
-    {"adagrad", "eps=0.1"},
-    {"adam", "beta1=0.5,beta2=0.6,epsilon=0.1"},
-    {"adamax", "beta1=0.5,beta2=0.6"},
-    {"adamw", "beta1=0.5,beta2=0.6,epsilon=0.1"},
-    {"adamw", "correct_bias=0"},
-    {"dcasgd", "momentum=0.5,lamda=2"},
-    {"ftml", "beta1=0.3,beta2=0.7,epsilon=0.1"},
-    {"ftrl", "lamda1=0.3,beta=0.25"},
-    {"lion", "beta1=0.3,beta2=0.7"},
-    {"nadam", "beta1=0.5,beta2=0.6,epsilon=0.1,schedule_decay=2"},
-    {"rmsprop", "gamma1=0.5,epsilon=0.1"},
-    {"rmsprop", "centered=1,gamma1=0.5,gamma2=0.3,epsilon=0.1"},
-    {"rmsprop", "clip_weights=0.25"},
-    {"rmsprop", "centered=1,clip_weights=0.25"},
-    {"signum", "momentum=0.5,wd_lh=0.2"},
-    {"signum", "momentum=0,wd_lh=0.2"},
-};
-
-#define OPTION_COUNT (sizeof options / sizeof *options)
-
-/* (3,4,5), (10,4) and (7,). */
-static const size_t counts[] = {60, 40, 7};
 
 struct fixture {
     uint64_t chance;
@@ -84,30 +27,6 @@ static int set_up(void **state)
 }
 
 /* --- Steps ---------------------------------------------------------------- */
-
-static reference_fn reference_of(const char *name)
-{
-    for (size_t i = 0; i < REFERENCE_COUNT; i++) {
-        if (strcmp(references[i].name, name) == 0) {
-            return references[i].step;
-        }
-    }
-    return NULL;
-}
-
-/* A parameter of the grid, for those that have it. */
-static void choose_if_any(struct value *v, const char *name, double number)
-{
-    if (has_param(&v->spec, name)) {
-        choose(v, name, number);
-    }
-}
-
-/* As close as MXNet's own tests of its adam demand. */
-static bool is_close(float got, double right)
-{
-    return fabs((double)got - right) <= 1e-4 * fabs(right) + 2e-5;
-}
 
 static double state_of(const struct reference_weight *r, unsigned slot)
 {
@@ -172,17 +91,12 @@ static void expect_like_reference(struct fixture *f, const char *name,
 static void expect_like_reference_on_grid(struct fixture *f, const char *name,
                                           const char *params)
 {
-    static const double clips[] = {-1, 0.4, 0.5};
-    static const double rescales[] = {1, 0.14, 0.8};
-    static const double decays[] = {0, 0.03, 0.05, 0.07};
+    for (size_t i = 0; i < GRID; i++) {
+        char text[GRID_TEXT_MAX];
 
-    for (size_t i = 0; i < (size_t)3 * 3 * 4 * 3; i++) {
-        start(&f->v, name, params, counts[i % 3]);
-        choose_if_any(&f->v, "learning_rate", 0.1);
-        choose_if_any(&f->v, "clip_gradient", clips[i / 3 % 3]);
-        choose_if_any(&f->v, "rescale_grad", rescales[i / 9 % 3]);
-        choose_if_any(&f->v, "wd", decays[i / 27]);
-        expect_like_reference(f, name, params);
+        grid_text(text, name, params, i);
+        start(&f->v, name, text, grid_shape(i).rows * grid_shape(i).length);
+        expect_like_reference(f, name, text);
     }
 }
 
