@@ -1,6 +1,7 @@
 #include "worker/local_engine.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/mem.h"
 #include "worker/lane.h"
@@ -101,15 +102,15 @@ static void init(struct local *l, struct kvw_op *op)
 
 /* --- The rule ------------------------------------------------------------- */
 
+/* As servers tell: by all settings, a schedule's too. */
 static bool same_spec(const struct kv_optim_spec *a,
                       const struct kv_optim_spec *b)
 {
-    bool same = a->optim == b->optim;
+    char a_text[KV_OPTIM_TEXT_MAX], b_text[KV_OPTIM_TEXT_MAX];
 
-    for (size_t i = 0; same && a->optim->params[i].name != NULL; i++) {
-        same = a->params[i] == b->params[i];
-    }
-    return same;
+    kv_optim_format(a, a_text, sizeof a_text);
+    kv_optim_format(b, b_text, sizeof b_text);
+    return a->optim == b->optim && strcmp(a_text, b_text) == 0;
 }
 
 static void set_optimizer(struct local *l, struct kvw_op *op)

@@ -115,6 +115,20 @@ test_the_same_optimizer_again_keeps_state_another_begins_anew(void **state)
     expect_pull(kvw_int(1), 1, -1.5f);
 }
 
+static void test_another_schedule_is_another_optimizer(void **state)
+{
+    (void)state;
+    init(kvw_int(1), 0);
+    expect_ok(kvw_set_optimizer(kv, "sgd", "lr=1"));
+    push(kvw_int(1), 1, 1);
+    expect_ok(kvw_set_optimizer(kv, "sgd",
+                                "lr=1,lr_scheduler=multifactor,step=1,"
+                                "factor=0.5"));
+    push(kvw_int(1), 1, 1);
+    push(kvw_int(1), 1, 1); /* After one step, at half the rate. */
+    expect_pull(kvw_int(1), 1, -2.5f);
+}
+
 static void test_accumulate_adds_every_push(void **state)
 {
     (void)state;
@@ -307,6 +321,7 @@ int main(void)
         TEST(test_sgd_with_momentum_remembers_each_key_apart),
         TEST(test_the_rate_changes_and_the_momentum_stays),
         TEST(test_the_same_optimizer_again_keeps_state_another_begins_anew),
+        TEST(test_another_schedule_is_another_optimizer),
         TEST(test_accumulate_adds_every_push),
         TEST(test_accumulate_adds_to_every_dtype),
         TEST(test_narrow_gradients_are_summed_in_f32),
