@@ -3,7 +3,9 @@
 
 #include <pthread.h>
 
-enum { COUNT = 5000, STEPS = 3 };
+#include "tests/unit/optim_fixture.h"
+
+enum { COUNT = 5000, STEPS = 3, TABLE_ROWS = 500, TABLE_LENGTH = 10 };
 
 static void number(float *to, size_t count, unsigned salt)
 {
@@ -68,6 +70,63 @@ static void test_accumulate_works_on_servers(void **state)
     expect_same_bits("accumulate", "");
 }
 
+/* Every third row or so from each of two devices, and at last none. */
+static void train_rows(struct kvw *kv, struct kvw_key key, const char *params,
+                       const char *optimizer, float *out)
+{
+    static int64_t rows[2][TABLE_ROWS];
+    struct kvw_tensor value =
+        kvw_f32_rows(out, NULL, TABLE_ROWS, TABLE_ROWS, TABLE_LENGTH);
+    struct kvw_tensor t[2];
+    struct kvw_item grads = {key, t, 2}, table = {key, &value, 1};
+
+    number(out, COUNT, 1);
+    expect_ok(kv, kvw_init(kv, &table, 1));
+    expect_ok(kv, kvw_set_optimizer(kv, optimizer, params));
+    for (unsigned step = 0; step <= STEPS; step++) {
+        for (unsigned d = 0; d < 2; d++) {
+            uint64_t count = 0;
+
+            for (unsigned row = 0; row < TABLE_ROWS && step < STEPS; row++) {
+                if ((row * 7 + step * 3 + d) % 20 < 6) {
+                    rows[d][count++] = row;
+                }
+            }
+            number(g[d], count * TABLE_LENGTH, 2 + step + 20 * d);
+            t[d] = kvw_f32_rows(g[d], rows[d], count, TABLE_ROWS, TABLE_LENGTH);
+        }
+        expect_ok(kv, kvw_push(kv, &grads, 1, NULL, NULL));
+        expect_ok(kv, kvw_wait_all(kv, KVW_FOREVER));
+    }
+    expect_ok(kv, kvw_pull(kv, &table, 1, NULL, NULL));
+    expect_ok(kv, kvw_wait_all(kv, KVW_FOREVER));
+}
+
+static void test_rows_end_with_the_same_bits_here_and_there(void **state)
+{
+    struct kvw *local;
+
+    (void)state;
+    assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
+    for (size_t i = 0; i < 2 * RECIPE_COUNT; i++) {
+        const struct optim_recipe *r = &recipes[i / 2];
+        struct kvw_key key = kvw_int((int64_t)i);
+        char params[64];
+
+        snprintf(params, sizeof params, "%s%slazy_update=%zu", r->params,
+                 *r->params != '\0' ? "," : "", i % 2);
+        if (kv_optim_find(r->name)->lazy != KV_OPTIM_LAZY_CHOICE) {
+            snprintf(params, sizeof params, "%s", r->params);
+        }
+        train_rows(local, key, params, r->name, w[0]);
+        train_rows(c.kv[0], key, params, r->name, w[1]);
+        if (memcmp(w[0], w[1], COUNT * sizeof(float)) != 0) {
+            fail_msg("%s %s: rows differ", r->name, params);
+        }
+    }
+    kvw_close(local);
+}
+
 static void test_servers_refuse_an_updater_and_say_so(void **state)
 {
     (void)state;
@@ -105,6 +164,7 @@ int main(void)
         TEST(test_adam_ends_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_sgd_ends_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_accumulate_works_on_servers, set_up_device),
+        TEST(test_rows_end_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_servers_refuse_an_updater_and_say_so, set_up_device),
         TEST(test_a_barrier_before_exit_is_one_that_others_wait_for, set_up),
     };
