@@ -54,7 +54,7 @@ void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,
                              .status = KV_OK,
                              .pull = true,
                              .value = shard_weights(e->value),
-                             .size = shard_weights_size(e->dtype, e->count),
+                             .size = e->count * kv_dtype_size(e->dtype),
                              .block = e->value};
 
     if (e->row_length > 0) {
@@ -152,8 +152,9 @@ void shard_census(const struct shard *s, struct shard_census *out)
         if (v->round > out->rounds_max) {
             out->rounds_max = v->round;
         }
-        out->value_bytes += shard_weights_size(e->dtype, e->count);
-        out->state_bytes += v->slots * e->count * sizeof(float);
+        out->value_bytes += e->count * kv_dtype_size(e->dtype);
+        out->state_bytes +=
+            (v->form.slots + v->form.master) * e->count * sizeof(float);
     }
 }
 

@@ -21,11 +21,12 @@ bool shard_norms_needed(const struct shard *s, const struct entry *e)
 static void measure_pass(struct shard *s, const struct entry *e)
 {
     struct measure *m = e->measure;
+    struct shard_change c = shard_change(s, e, NULL);
     struct kv_optim_args args = {.step = m->step};
     size_t n = shard_inputs(s, e);
 
     for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
-        shard_block(s, e, n, first, &args);
+        shard_block(s, e, &c, n, first, &args);
         s->spec.optim->measure(&args, m->pass, m->sums[m->pass]);
     }
 }

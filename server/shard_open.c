@@ -199,7 +199,7 @@ static enum kv_status check_value(struct shard *s, uint32_t rank,
                                   const struct slice_desc *d, size_t size)
 {
     enum kv_dtype dtype = (enum kv_dtype)d->dtype;
-    size_t right = shard_weights_size(dtype, d->count);
+    size_t right = d->count * kv_dtype_size(dtype);
 
     if (size != right) {
         return shard_refuse(
@@ -219,6 +219,8 @@ static enum kv_status check_value(struct shard *s, uint32_t rank,
 static void create(struct shard *s, uint32_t rank, uint64_t request_id,
                    const struct slice_desc *d, const void *value)
 {
+    struct state_shape shape =
+        shard_shape((enum kv_dtype)d->dtype, d->count, 0);
     struct entry *e;
     enum kv_status status = shard_create(s, d, value, &e);
 
@@ -228,8 +230,7 @@ static void create(struct shard *s, uint32_t rank, uint64_t request_id,
                     s, status,
                     "the server has no room for key %u slice %u: %zu bytes "
                     "(--arena-dir, --arena-size)",
-                    d->key_id, d->slice,
-                    shard_value_size(s, (enum kv_dtype)d->dtype, d->count)));
+                    d->key_id, d->slice, shard_value_size(s, &shape)));
         return;
     }
     attach(s, rank, request_id, d, e);

@@ -28,7 +28,6 @@ static void use(struct shard *s, struct spec_block *b,
     s->spec_block = b;
     s->spec = *spec;
     s->generation = b->generation;
-    s->spec_slots = spec->optim->slots(spec->params);
     s->cache.updates = 0;
 }
 
@@ -76,15 +75,16 @@ static enum kv_status check_room(const struct shard *s,
                                  const struct kv_optim_spec *spec, char *error,
                                  size_t error_size)
 {
-    unsigned slots = spec->optim->slots(spec->params);
     struct arena_usage usage;
     uint64_t more = 0;
 
     for (uint32_t slot = 0; slot < s->slots; slot++) {
         const struct entry *e = shard_entry(s, slot);
+        size_t now = state_size(&e->shape, e->value->form);
+        size_t then = state_size(&e->shape, state_form(spec, e->dtype));
 
-        if (slots > e->value->slots && kv_optim_takes(spec->optim, e->dtype)) {
-            more += (slots - e->value->slots) * e->count * sizeof(float);
+        if (then > now) {
+            more += (then - now) * (e->count / e->shape.count);
         }
     }
     arena_usage(s->arena, &usage);

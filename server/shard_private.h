@@ -5,6 +5,7 @@
  *   shard_push.c    pushes, and what is wrong with them
  *   shard_pull.c    the same for pulls
  *   shard_round.c   commit: sum, rule, one store, answers
+ *   shard_update.c  what a round does to elements
  *   shard_share.c   what a rank has open: contributions and waiting pulls
  *   shard_rows.c    the same for row_sparse slices, which change by the row
  *   shard_norms.c   what must be known of a whole key before a commit
@@ -27,6 +28,7 @@
 #include "common/base/map.h"
 #include "proto/limits.h"
 #include "server/shard.h"
+#include "server/shard_state.h"
 
 /* --- In the arena --------------------------------------------------------- */
 
@@ -43,18 +45,18 @@ struct slice_record {
     uint32_t plain;
 };
 
-/* A value block: this, seq[], weights in their dtype, then `slots` arrays of
- * f32, each at a multiple of 64 bytes. Never changed once it is live.
+/* A value block: this, seq[], then weights and state (shard_state.h), each
+ * array at a multiple of 64 bytes. Never changed once it is live.
  *
  * Of a row_sparse slice: this, seq[], then what the last round has changed:
  * `changed` rows as u32, and their new images. All rows lie in another block,
  * `rows`, into which those images are copied once they are live. An image is
- * the row's weights and its `slots` arrays. */
+ * the row's weights and state. */
 struct value {
     uint64_t round;      /* Rounds committed. */
     uint64_t updates;    /* By the optimizer, since its state was fresh. */
     uint64_t generation; /* Of the settings that the state belongs to. */
-    uint32_t slots;
+    struct state_form form;
     uint32_t seqs; /* Ranks with a sequence number; 0 unless per_rank. */
     uint64_t rows; /* Offset. */
     uint64_t changed;
@@ -124,6 +126,7 @@ struct entry {
     struct value *value;         /* In the arena; held. */
     struct share **shares;       /* By rank. */
     struct measure *measure;     /* NULL: none is under way. */
+    struct state_shape shape;    /* Of all of it, or of a row. */
     size_t count;
     enum kv_dtype dtype;
     uint32_t row_length; /* 0 when dense. */
@@ -189,7 +192,6 @@ struct shard {
     struct spec_block *spec_block; /* NULL: no optimizer. */
     struct kv_optim_spec spec;
     uint64_t generation; /* 0: no optimizer. */
-    unsigned spec_slots;
     struct step_cache cache;
     struct tangle tangle;
 
@@ -213,12 +215,11 @@ static inline struct entry *shard_entry(const struct shard *s, uint32_t slot)
                : &s->chunks[slot / SHARD_CHUNK]->entries[slot % SHARD_CHUNK];
 }
 
-/* Arrays of state that a value of this dtype has. */
-static inline unsigned shard_slots(const struct shard *s, enum kv_dtype dtype)
+/* What values of this dtype carry under the optimizer in force. */
+static inline struct state_form shard_form(const struct shard *s,
+                                           enum kv_dtype dtype)
 {
-    return s->generation != 0 && kv_optim_takes(s->spec.optim, dtype)
-               ? s->spec_slots
-               : 0;
+    return state_form(&s->spec, dtype);
 }
 
 static inline struct policy_view shard_view(const struct shard *s,
@@ -251,12 +252,10 @@ enum kv_status shard_no_slot(struct shard *s, uint32_t rank, uint32_t slot,
 
 /* --- shard_slice.c -------------------------------------------------------- */
 
-size_t shard_weights_size(enum kv_dtype dtype, size_t count);
+struct state_shape shard_shape(enum kv_dtype dtype, size_t count,
+                               size_t row_length);
 void *shard_weights(const struct value *v);
-float *shard_slot(const struct value *v, enum kv_dtype dtype, size_t count,
-                  unsigned index);
-size_t shard_value_size(const struct shard *s, enum kv_dtype dtype,
-                        size_t count);
+size_t shard_value_size(const struct shard *s, const struct state_shape *p);
 
 /* KV_ENOMEM or KV_ENOSPC: nothing changed. */
 KV_MUST_CHECK enum kv_status shard_create(struct shard *s,
@@ -299,6 +298,39 @@ void shard_share_tidy(struct shard *s, struct share *share);
 
 void shard_free_shares(struct shard *s);
 
+/* --- shard_update.c ------------------------------------------------------- */
+
+extern const float shard_zeros[SHARD_BLOCK];
+
+/* Weights with their state, before and after an update. */
+struct shard_change {
+    const struct state_shape *shape;
+    struct state_form form; /* After it; before it, too, unless... */
+    bool fresh;             /* ...what state there is counts as none. */
+    const void *old;
+    void *new;
+};
+
+/* What the rule needs for this many updates. */
+const void *shard_step(struct shard *s, uint64_t updates);
+
+/* Set weight and slots in args, from element `first` on: args->count, at most
+ * SHARD_BLOCK. */
+void shard_before(struct shard *s, const struct shard_change *c, size_t first,
+                  struct kv_optim_args *args);
+
+/* The rule on these args, to the same elements of the new. */
+void shard_after(struct shard *s, const struct shard_change *c, size_t first,
+                 struct kv_optim_args *args);
+
+/* The same weights, and state from before the first update. */
+void shard_fill(const struct shard_change *c);
+
+/* Without a rule of f32: the sum of n > 0 inputs becomes the value, or is added
+ * to it when there is an optimizer, which is then one that only adds. */
+void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
+               const void *old, void *new);
+
 /* --- shard_round.c -------------------------------------------------------- */
 
 /* The policy lets the open round close: commit and answer. When there is no
@@ -309,31 +341,23 @@ void shard_close_round(struct shard *s, struct entry *e);
 void shard_next_head(const struct shard *s, const struct entry *e,
                      struct value *next);
 
-/* What the rule needs for this many updates. */
-const void *shard_step(struct shard *s, uint64_t updates);
+/* Their payloads and codecs become the inputs of a sum; returns how many. */
+size_t shard_inputs(struct shard *s, const struct entry *e);
 
-/* The rule on args->count elements, at most SHARD_BLOCK: gradient and slots are
- * set in args, weights are in the slice's dtype. */
-void shard_rule(struct shard *s, enum kv_dtype dtype,
-                struct kv_optim_args *args, const void *old, void *new);
+/* A block of the round: all that a rule reads, from `first` on, of n inputs. */
+void shard_block(struct shard *s, const struct entry *e,
+                 const struct shard_change *c, size_t n, size_t first,
+                 struct kv_optim_args *args);
 
-/* Without a rule of f32: the sum of n > 0 inputs becomes the value, or is added
- * to it when there is an optimizer, which is then one that only adds. */
-void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
-               const void *old, void *new);
-
-extern const float shard_zeros[SHARD_BLOCK];
+/* From the live value to `new`, or to nothing yet. */
+struct shard_change shard_change(const struct shard *s, const struct entry *e,
+                                 void *new);
 
 /* A number that no other element of any key has: for sgld's noise. */
 static inline uint64_t shard_element(const struct entry *e, size_t index)
 {
     return (uint64_t)e->key_id << 40 | (uint64_t)e->slice << 22 | index;
 }
-
-/* A block of the round: all that a rule reads, from `first` on, of n inputs. */
-void shard_block(struct shard *s, const struct entry *e, size_t n, size_t first,
-                 struct kv_optim_args *args);
-size_t shard_inputs(struct shard *s, const struct entry *e);
 
 /* --- shard_norms.c -------------------------------------------------------- */
 

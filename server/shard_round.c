@@ -1,10 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/compute/sum.h"
 #include "server/shard_private.h"
-
-const float shard_zeros[SHARD_BLOCK] __attribute__((aligned(64)));
 
 /* --- The sum over the ranks, and the rule --------------------------------- */
 
@@ -24,104 +21,43 @@ size_t shard_inputs(struct shard *s, const struct entry *e)
     return n;
 }
 
-void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
-               const void *old, void *new)
+struct shard_change shard_change(const struct shard *s, const struct entry *e,
+                                 void *new)
 {
-    size_t unit = kv_dtype_size(dtype);
+    struct shard_change c = {.shape = &e->shape,
+                             .form = shard_form(s, e->dtype),
+                             .fresh = e->value->generation != s->generation,
+                             .old = shard_weights(e->value),
+                             .new = new};
 
-    if (s->generation == 0) {
-        kv_codec_sum_own(s->codecs, s->inputs, n, dtype, 0, count, new);
-        return;
-    }
-    for (size_t first = 0; first < count; first += SHARD_BLOCK) {
-        const void *const pair[] = {(const char *)old + first * unit, s->sum};
-        size_t left = count - first;
-        size_t part = left < SHARD_BLOCK ? left : SHARD_BLOCK;
-
-        kv_codec_sum_own(s->codecs, s->inputs, n, dtype, first, part, s->sum);
-        kv_sum(dtype, (char *)new + first *unit, pair, 2, part);
-    }
+    return c;
 }
 
-const void *shard_step(struct shard *s, uint64_t updates)
-{
-    if (s->cache.updates != updates) {
-        kv_optim_prepare(&s->spec, NULL, updates, s->cache.step);
-        s->cache.updates = updates;
-    }
-    return s->cache.step;
-}
-
-void shard_rule(struct shard *s, enum kv_dtype dtype,
-                struct kv_optim_args *args, const void *old, void *new)
-{
-    if (dtype == KV_F32) {
-        args->weight = old;
-        args->new_weight = new;
-        s->spec.optim->update(args);
-        return;
-    }
-    kv_to_f32(dtype, old, s->weight, args->count);
-    args->weight = s->weight;
-    args->new_weight = s->new_weight;
-    s->spec.optim->update(args);
-    kv_from_f32(dtype, s->new_weight, new, args->count);
-}
-
-void shard_block(struct shard *s, const struct entry *e, size_t n, size_t first,
+void shard_block(struct shard *s, const struct entry *e,
+                 const struct shard_change *c, size_t n, size_t first,
                  struct kv_optim_args *args)
 {
-    const char *old = shard_weights(e->value);
-    bool fresh = e->value->generation != s->generation;
     size_t left = e->count - first;
 
     args->count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
     args->first = shard_element(e, first);
     args->gradient = kv_codec_sum_view(s->codecs, s->inputs, n, e->dtype, first,
                                        args->count, s->gradient);
-    for (unsigned i = 0; i < s->spec_slots; i++) {
-        args->slot[i] =
-            fresh ? shard_zeros
-                  : shard_slot(e->value, e->dtype, e->count, i) + first;
-    }
-    old += first * kv_dtype_size(e->dtype);
-    args->weight = (const float *)(const void *)old;
-    if (e->dtype != KV_F32) {
-        kv_to_f32(e->dtype, old, s->weight, args->count);
-        args->weight = s->weight;
-    }
+    shard_before(s, c, first, args);
 }
 
-/* One block: sum, then weights and state out of place. */
-static void update_block(struct shard *s, const struct entry *e, size_t n,
-                         const struct value *next, struct kv_optim_args *args,
-                         size_t first)
-{
-    char *new = (char *)shard_weights(next) + first *kv_dtype_size(e->dtype);
-
-    shard_block(s, e, n, first, args);
-    for (unsigned i = 0; i < s->spec_slots; i++) {
-        args->new_slot[i] = shard_slot(next, e->dtype, e->count, i) + first;
-    }
-    args->new_weight = (float *)(void *)new;
-    if (e->dtype != KV_F32) {
-        args->new_weight = s->new_weight;
-    }
-    s->spec.optim->update(args);
-    if (e->dtype != KV_F32) {
-        kv_from_f32(e->dtype, s->new_weight, new, args->count);
-    }
-}
-
+/* Block by block: sum, then weights and state out of place. */
 static void update(struct shard *s, const struct entry *e, size_t n,
                    const struct value *next)
 {
+    struct shard_change c = shard_change(s, e, shard_weights(next));
     struct kv_optim_args args = {.step = e->measure != NULL
                                              ? e->measure->step
                                              : shard_step(s, next->updates)};
 
     for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
-        update_block(s, e, n, next, &args, first);
+        shard_block(s, e, &c, n, first, &args);
+        shard_after(s, &c, first, &args);
     }
 }
 
@@ -136,7 +72,7 @@ void shard_next_head(const struct shard *s, const struct entry *e,
     *next = *old;
     next->round = old->round + 1;
     next->generation = s->generation;
-    next->slots = shard_slots(s, e->dtype);
+    next->form = shard_form(s, e->dtype);
     if (s->generation != 0) {
         next->updates = (fresh ? 0 : old->updates) + 1;
     }
@@ -160,7 +96,7 @@ static enum kv_status commit(struct shard *s, struct entry *e)
     struct value *old = e->value, *next;
     size_t n;
 
-    next = arena_alloc(s->arena, shard_value_size(s, e->dtype, e->count));
+    next = arena_alloc(s->arena, shard_value_size(s, &e->shape));
     if (next == NULL) {
         return KV_ENOSPC;
     }
@@ -239,7 +175,7 @@ static void refuse_round(struct shard *s, struct entry *e)
     snprintf(s->text, sizeof s->text,
              "the server has no room left for key %u slice %u: %zu bytes are "
              "wanted (--arena-dir, --arena-size)",
-             e->key_id, e->slice, shard_value_size(s, e->dtype, e->count));
+             e->key_id, e->slice, shard_value_size(s, &e->shape));
     for (uint32_t rank = 0; e->arrived > 0; rank++) {
         if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
             refuse_share(s, e, e->shares[rank]);

@@ -29,11 +29,6 @@ struct row_reader {
 
 /* --- Layout --------------------------------------------------------------- */
 
-static size_t aligned(size_t size, size_t align)
-{
-    return (size + align - 1) & ~(align - 1);
-}
-
 size_t shard_row_size(const struct entry *e)
 {
     return e->row_length * kv_dtype_size(e->dtype);
@@ -53,32 +48,20 @@ static uint32_t row_count(const struct entry *e)
     return (uint32_t)(e->count / e->row_length);
 }
 
-static size_t slot_at(enum kv_dtype dtype, size_t row_length, unsigned index)
-{
-    return aligned(row_length * kv_dtype_size(dtype), sizeof(float)) +
-           index * row_length * sizeof(float);
-}
-
 /* Of an image. */
-static size_t stride_of(enum kv_dtype dtype, size_t row_length, unsigned slots)
+static size_t stride_of(const struct state_shape *p, struct state_form form)
 {
-    return aligned(slot_at(dtype, row_length, slots), ROW_ALIGN);
+    return state_aligned(state_size(p, form), ROW_ALIGN);
 }
 
 static size_t stride(const struct entry *e, const struct value *v)
 {
-    return stride_of(e->dtype, e->row_length, v->slots);
+    return stride_of(&e->shape, v->form);
 }
 
 static size_t next_stride(const struct shard *s, const struct entry *e)
 {
-    return stride_of(e->dtype, e->row_length, shard_slots(s, e->dtype));
-}
-
-static float *slot_of(const struct entry *e, const void *image, unsigned index)
-{
-    return (float *)(void *)((char *)(uintptr_t)image +
-                             slot_at(e->dtype, e->row_length, index));
+    return stride_of(&e->shape, shard_form(s, e->dtype));
 }
 
 static char *rows_of(const struct shard *s, const struct value *v)
@@ -88,7 +71,7 @@ static char *rows_of(const struct shard *s, const struct value *v)
 
 static size_t head_size(const struct value *v)
 {
-    return aligned(sizeof *v + v->seqs * sizeof(uint64_t), 64);
+    return state_aligned(sizeof *v + v->seqs * sizeof(uint64_t), 64);
 }
 
 /* In a value block: the rows that changed, and their images. */
@@ -99,7 +82,8 @@ static unsigned char *changed_rows(const struct value *v)
 
 static char *images(const struct value *v)
 {
-    return (char *)changed_rows(v) + aligned(v->changed * sizeof(uint32_t), 64);
+    return (char *)changed_rows(v) +
+           state_aligned(v->changed * sizeof(uint32_t), 64);
 }
 
 /* --- What comes in -------------------------------------------------------- */
@@ -279,11 +263,10 @@ static const float *sum(struct shard *s, const struct entry *e, size_t inputs,
 }
 
 static void update(struct shard *s, const struct entry *e, uint32_t row,
-                   size_t inputs, const char *old, char *new, bool fresh,
+                   size_t inputs, const struct shard_change *c,
                    const void *step)
 {
     struct kv_optim_args args = {.step = step};
-    size_t unit = kv_dtype_size(e->dtype);
 
     for (size_t first = 0; first < e->row_length; first += SHARD_BLOCK) {
         size_t left = e->row_length - first;
@@ -291,28 +274,24 @@ static void update(struct shard *s, const struct entry *e, uint32_t row,
         args.count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
         args.first = shard_element(e, row * (size_t)e->row_length + first);
         args.gradient = sum(s, e, inputs, first, args.count);
-        for (unsigned i = 0; i < s->spec_slots; i++) {
-            args.slot[i] = fresh ? shard_zeros : slot_of(e, old, i) + first;
-            args.new_slot[i] = slot_of(e, new, i) + first;
-        }
-        shard_rule(s, e->dtype, &args, old + first * unit, new + first *unit);
+        shard_before(s, c, first, &args);
+        shard_after(s, c, first, &args);
     }
 }
 
-/* The new image of a row from its old one, whose state is `fresh` when it
- * belongs to another optimizer, and from the inputs. */
+/* The new image of a row from its old one and the inputs. */
 static void change(struct shard *s, const struct entry *e, uint32_t row,
-                   size_t inputs, const char *old, char *new, bool fresh,
+                   size_t inputs, const struct shard_change *c,
                    const void *step)
 {
     if (s->generation != 0 && kv_dtype_in_f32(e->dtype)) {
-        update(s, e, row, inputs, old, new, fresh, step);
+        update(s, e, row, inputs, c, step);
     } else if (inputs > 0) {
-        shard_sum(s, e->dtype, inputs, e->row_length, old, new);
+        shard_sum(s, e->dtype, inputs, e->row_length, c->old, c->new);
     } else if (s->generation == 0) {
-        memset(new, 0, shard_row_size(e));
+        memset(c->new, 0, shard_row_size(e));
     } else {
-        memcpy(new, old, shard_row_size(e));
+        memcpy(c->new, c->old, shard_row_size(e));
     }
 }
 
@@ -338,7 +317,7 @@ static struct value *new_head(struct shard *s, const struct entry *e,
     struct value *next;
 
     if (changed > 0) {
-        size += aligned(changed * sizeof(uint32_t), 64) +
+        size += state_aligned(changed * sizeof(uint32_t), 64) +
                 changed * next_stride(s, e);
     }
     next = arena_alloc(s->arena, size);
@@ -349,19 +328,10 @@ static struct value *new_head(struct shard *s, const struct entry *e,
     return next;
 }
 
-/* The image of a row that nobody pushed, when the rule leaves such rows alone:
- * the same weights, and state from before the first update. */
-static void keep(const struct shard *s, const struct entry *e, const char *old,
-                 char *new)
-{
-    memset(new, 0, next_stride(s, e));
-    memcpy(new, old, shard_row_size(e));
-}
-
 static enum kv_status commit_all(struct shard *s, struct entry *e)
 {
     const struct value *old = e->value;
-    bool fresh = old->generation != s->generation;
+    struct shard_change c = shard_change(s, e, NULL);
     size_t step = next_stride(s, e);
     bool lazy = s->generation != 0 && kv_optim_lazy(&s->spec);
     size_t n = begin_all(s, e);
@@ -379,14 +349,15 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
     }
     next->rows = arena_offset(s->arena, rows);
     for (uint32_t row = 0; row < row_count(e); row++) {
-        const char *image = rows_of(s, old) + row * stride(e, old);
         size_t inputs = take_row(s, n, row);
 
+        c.old = rows_of(s, old) + row * stride(e, old);
+        c.new = rows + row *step;
         if (lazy && inputs == 0) {
-            keep(s, e, image, rows + row * step);
+            shard_fill(&c);
             continue;
         }
-        change(s, e, row, inputs, image, rows + row * step, fresh,
+        change(s, e, row, inputs, &c,
                s->generation == 0 ? NULL : shard_step(s, next->updates));
     }
     make_live(s, e, next);
@@ -396,6 +367,7 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
 static enum kv_status commit_changed(struct shard *s, struct entry *e)
 {
     const char *rows = rows_of(s, e->value);
+    struct shard_change c = shard_change(s, e, NULL);
     struct value *next = new_head(s, e, count_rows(s, e));
     size_t n = begin_all(s, e), size;
     const void *step;
@@ -413,8 +385,9 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
         fetch_ahead(s, n, row, rows, size);
         inputs = take_row(s, n, row);
         bytes_put_u32(changed_rows(next) + i * sizeof row, row);
-        change(s, e, row, inputs, rows + row * size, images(next) + i * size,
-               false, step);
+        c.old = rows + row * size;
+        c.new = images(next) + i *size;
+        change(s, e, row, inputs, &c, step);
     }
     make_live(s, e, next);
     shard_rows_redo(s, e);
@@ -449,18 +422,22 @@ void shard_rows_redo(struct shard *s, const struct entry *e)
 void *shard_rows_make(struct shard *s, const struct slice_desc *desc,
                       const void *weights)
 {
-    enum kv_dtype dtype = (enum kv_dtype)desc->dtype;
-    size_t size = desc->row_length * kv_dtype_size(dtype);
-    size_t step = stride_of(dtype, desc->row_length, shard_slots(s, dtype));
+    struct state_shape shape = shard_shape(
+        (enum kv_dtype)desc->dtype, desc->count, (size_t)desc->row_length);
+    struct shard_change c = {.shape = &shape,
+                             .form = shard_form(s, shape.dtype)};
+    size_t size = shape.count * kv_dtype_size(shape.dtype);
+    size_t step = stride_of(&shape, c.form);
     size_t count = desc->count / desc->row_length;
     char *rows = arena_alloc(s->arena, count * step);
 
     if (rows == NULL) {
         return NULL;
     }
-    memset(rows, 0, count * step);
     for (size_t i = 0; i < count; i++) {
-        memcpy(rows + i * step, (const char *)weights + i * size, size);
+        c.old = (const char *)weights + i * size;
+        c.new = rows + i *step;
+        shard_fill(&c);
     }
     return rows;
 }

@@ -5,28 +5,27 @@
 #include "common/base/mem.h"
 #include "server/shard_private.h"
 
-static size_t aligned(size_t size)
-{
-    return (size + 63) & ~(size_t)63;
-}
+#define ARRAY_ALIGN ((size_t)64)
 
 /* --- Layout of a value block ---------------------------------------------- */
 
-size_t shard_weights_size(enum kv_dtype dtype, size_t count)
+/* A row's arrays are close to each other, and it ends where the next begins. */
+struct state_shape shard_shape(enum kv_dtype dtype, size_t count,
+                               size_t row_length)
 {
-    return kv_dtype_size(dtype) * count;
+    struct state_shape p = {count, ARRAY_ALIGN, dtype};
+
+    if (row_length > 0) {
+        p.count = row_length;
+        p.align = sizeof(float);
+    }
+    return p;
 }
 
 static size_t weights_offset(uint32_t seqs)
 {
-    return aligned(sizeof(struct value) + seqs * sizeof(uint64_t));
-}
-
-static size_t slot_offset(uint32_t seqs, enum kv_dtype dtype, size_t count,
-                          unsigned index)
-{
-    return weights_offset(seqs) + aligned(shard_weights_size(dtype, count)) +
-           index * aligned(count * sizeof(float));
+    return state_aligned(sizeof(struct value) + seqs * sizeof(uint64_t),
+                         ARRAY_ALIGN);
 }
 
 void *shard_weights(const struct value *v)
@@ -34,22 +33,14 @@ void *shard_weights(const struct value *v)
     return (char *)(uintptr_t)v + weights_offset(v->seqs);
 }
 
-float *shard_slot(const struct value *v, enum kv_dtype dtype, size_t count,
-                  unsigned index)
-{
-    return (float *)(void *)((char *)(uintptr_t)v +
-                             slot_offset(v->seqs, dtype, count, index));
-}
-
 static uint32_t seqs_of(const struct shard *s)
 {
     return s->policy->per_rank ? s->workers : 0;
 }
 
-size_t shard_value_size(const struct shard *s, enum kv_dtype dtype,
-                        size_t count)
+size_t shard_value_size(const struct shard *s, const struct state_shape *p)
 {
-    return slot_offset(seqs_of(s), dtype, count, shard_slots(s, dtype));
+    return weights_offset(seqs_of(s)) + state_size(p, shard_form(s, p->dtype));
 }
 
 /* --- Entries -------------------------------------------------------------- */
@@ -116,6 +107,7 @@ static enum kv_status enter(struct shard *s, struct slice_record *r,
     e->count = r->count;
     e->dtype = (enum kv_dtype)r->dtype;
     e->row_length = r->row_length;
+    e->shape = shard_shape(e->dtype, r->count, r->row_length);
     e->slices = r->slices;
     e->plain = r->plain != 0;
     e->key_id = r->key_id;
@@ -141,11 +133,11 @@ void shard_free_slices(struct shard *s)
 /* --- Creation ------------------------------------------------------------- */
 
 static void fill_first(const struct shard *s, const struct slice_desc *d,
-                       struct value *v, size_t size)
+                       struct value *v)
 {
-    memset(v, 0, size);
+    memset(v, 0, weights_offset(seqs_of(s)));
     v->generation = s->generation;
-    v->slots = shard_slots(s, (enum kv_dtype)d->dtype);
+    v->form = shard_form(s, (enum kv_dtype)d->dtype);
     v->seqs = seqs_of(s);
 }
 
@@ -162,7 +154,7 @@ static struct value *first_rows(struct shard *s, const struct slice_desc *d,
         }
         return NULL;
     }
-    fill_first(s, d, v, size);
+    fill_first(s, d, v);
     v->rows = arena_offset(s->arena, rows);
     return v;
 }
@@ -170,15 +162,18 @@ static struct value *first_rows(struct shard *s, const struct slice_desc *d,
 static struct value *first_value(struct shard *s, const struct slice_desc *d,
                                  const void *weights)
 {
-    enum kv_dtype dtype = (enum kv_dtype)d->dtype;
-    size_t size = shard_value_size(s, dtype, d->count);
-    struct value *v = arena_alloc(s->arena, size);
+    struct state_shape shape =
+        shard_shape((enum kv_dtype)d->dtype, d->count, 0);
+    struct shard_change c = {
+        .shape = &shape, .form = shard_form(s, shape.dtype), .old = weights};
+    struct value *v = arena_alloc(s->arena, shard_value_size(s, &shape));
 
     if (v == NULL) {
         return NULL;
     }
-    fill_first(s, d, v, size);
-    memcpy(shard_weights(v), weights, shard_weights_size(dtype, d->count));
+    fill_first(s, d, v);
+    c.new = shard_weights(v);
+    shard_fill(&c);
     return v;
 }
 
@@ -238,7 +233,7 @@ static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
         return KV_EDATALOSS;
     }
     v = arena_at(s->arena, r->live);
-    if (!kv_dtype_known((int)r->dtype) || v->slots > KV_OPTIM_SLOTS_MAX ||
+    if (!kv_dtype_known((int)r->dtype) || v->form.slots > KV_OPTIM_SLOTS_MAX ||
         s->policy == NULL || v->seqs != seqs_of(s)) {
         snprintf(error, error_size,
                  "the arena is damaged: key %u slice %u makes no sense",

@@ -375,7 +375,9 @@ int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
  * short). "accumulate" adds the sum to the value as it is. Waits for
  * this worker's earlier pushes, then for the servers: in force from the next
  * round on. One worker is enough; the same from several changes nothing. A
- * different one starts with fresh state.
+ * different one starts with fresh state, from the values that are there. With
+ * "multi_precision=1" f16 and bf16 values have an f32 master: updates too small
+ * for them add up there, and the value is the master, rounded.
  * Errors: KVW_EINVAL names what is unknown or out of range, and what is known;
  * KVW_EBUSY other ranks have pushed a key to the open round whose dtype it does
  * not train. */

@@ -223,7 +223,8 @@ static void update_block(const struct local_update *u, size_t first,
     struct kv_optim_args args = {.count = count,
                                  .weight = s->weight,
                                  .new_weight = s->new_weight,
-                                 .step = u->step};
+                                 .step = u->step,
+                                 .first = first};
 
     if (!kv_dtype_in_f32(u->dtype)) {
         add_block(u, weights, from, count, s);
@@ -232,6 +233,8 @@ static void update_block(const struct local_update *u, size_t first,
     args.gradient = gradient_at(u, from, count, s->gradient);
     if (u->dtype == KV_F32) {
         args.weight = weights;
+    } else if (u->master != NULL) {
+        args.weight = u->master + first;
     } else {
         kv_to_f32(u->dtype, weights, s->weight, count);
     }
@@ -241,6 +244,9 @@ static void update_block(const struct local_update *u, size_t first,
     }
     u->optim->update(&args);
     kv_from_f32(u->dtype, s->new_weight, weights, count);
+    if (u->master != NULL) {
+        memcpy(u->master + first, s->new_weight, count * sizeof(float));
+    }
     for (unsigned i = 0; i < u->slot_count; i++) {
         memcpy(u->slots[i] + first, s->new_slot[i], count * sizeof(float));
     }

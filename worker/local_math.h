@@ -47,6 +47,7 @@ struct local_update {
     size_t count;        /* Elements of each input. */
     struct local_rows rows;
     void *weights;
+    float *master;       /* Of f16 and bf16 weights; NULL: there is none. */
     float *const *slots; /* As many as `slot_count`. */
     unsigned slot_count;
     const void *const *inputs;

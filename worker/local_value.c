@@ -26,25 +26,39 @@ struct local_value *local_value_new(const struct key *key, const void *data)
     return v;
 }
 
-static void free_slots(struct local_value *v)
+static void free_state(struct local_value *v)
 {
     for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
         mem_free(v->slots[i]);
         v->slots[i] = NULL;
     }
+    mem_free(v->master);
+    v->master = NULL;
 }
 
 void local_value_free(struct local_value *v)
 {
-    free_slots(v);
+    free_state(v);
     mem_free(v->data);
     mem_free(v);
 }
 
 /* --- Is everything there? ------------------------------------------------- */
 
+/* It begins as the weights. */
+static bool make_master(const struct key *key)
+{
+    struct local_value *v = key->value;
+
+    v->master = mem_aligned(MEM_ALIGN_MIN, key->count * sizeof(float));
+    if (v->master != NULL) {
+        kv_to_f32(key->spec.dtype, v->data, v->master, key->count);
+    }
+    return v->master != NULL;
+}
+
 /* State that belongs to an earlier rule is not looked at any more. */
-static bool make_slots(const struct local_rule *rule, const struct key *key)
+static bool make_state(const struct local_rule *rule, const struct key *key)
 {
     struct local_value *v = key->value;
     unsigned count = rule->spec.optim->slots(rule->spec.params);
@@ -52,13 +66,17 @@ static bool make_slots(const struct local_rule *rule, const struct key *key)
     if (v->generation == rule->generation) {
         return true;
     }
-    free_slots(v);
+    free_state(v);
     for (unsigned i = 0; i < count; i++) {
         v->slots[i] = mem_zalloc(key->count, sizeof *v->slots[i]);
         if (v->slots[i] == NULL) {
-            free_slots(v);
+            free_state(v);
             return false;
         }
+    }
+    if (kv_optim_master(&rule->spec, key->spec.dtype) && !make_master(key)) {
+        free_state(v);
+        return false;
     }
     v->updates = 0;
     v->generation = rule->generation;
@@ -106,7 +124,7 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
         return false;
     }
     if (optim != NULL) {
-        ready = make_slots(rule, key) &&
+        ready = make_state(rule, key) &&
                 (!needs_whole(rule, c) || grow_sum(rule, size_of(key)));
     } else if (rule->updater != NULL && c->data_count > 1) {
         ready = grow_sum(rule, size_of(key));
@@ -146,6 +164,7 @@ static void optimize(struct team *team, const struct local_rule *rule,
     struct local_update u = {.dtype = key->spec.dtype,
                              .count = key->count,
                              .weights = v->data,
+                             .master = v->master,
                              .slots = v->slots,
                              .slot_count =
                                  rule->spec.optim->slots(rule->spec.params),

@@ -21,6 +21,7 @@
 
 struct local_value {
     void *data;
+    float *master; /* Of f16 and bf16, with multi_precision; or NULL. */
     float *slots[KV_OPTIM_SLOTS_MAX]; /* NULL where the rule has none. */
     uint64_t generation;              /* Of the rule that these belong to. */
     uint64_t updates;                 /* Of that rule. */

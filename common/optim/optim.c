@@ -72,6 +72,12 @@ bool kv_optim_takes(const struct kv_optim *optim, enum kv_dtype dtype)
     return optim->adds || kv_dtype_in_f32(dtype);
 }
 
+bool kv_optim_master(const struct kv_optim_spec *spec, enum kv_dtype dtype)
+{
+    return spec->multi_precision != 0 && dtype != KV_F32 &&
+           kv_dtype_in_f32(dtype);
+}
+
 bool kv_optim_lazy(const struct kv_optim_spec *spec)
 {
     return spec->lazy_update != 0;

@@ -161,6 +161,11 @@ size_t kv_optim_names(char *buf, size_t size);
  * only adds does all, and leaves those others to who calls it (kv_sum()). */
 bool kv_optim_takes(const struct kv_optim *optim, enum kv_dtype dtype);
 
+/* Do weights of this dtype have a master? With multi_precision, f16 and bf16:
+ * the rule works on a copy of them in f32, of which they are the rounded value.
+ * It begins as the weights, with the other state. */
+bool kv_optim_master(const struct kv_optim_spec *spec, enum kv_dtype dtype);
+
 /* Rows that a row_sparse gradient does not have stay as they are, state
  * included; otherwise they count as rows of zeros. */
 bool kv_optim_lazy(const struct kv_optim_spec *spec);

@@ -149,6 +149,86 @@ static void test_an_optimizer_refuses_integers_and_changes_none(void **state)
     expect_times(KVW_I64, key, 3);
 }
 
+/* --- Masters -------------------------------------------------------------- */
+
+enum { STEPS = 6 };
+
+/* f16 gradients of rank or device `from`, small ones among them. */
+static struct kvw_tensor halves(void *data, unsigned from, unsigned step)
+{
+    struct kvw_tensor t = {data, KVW_F16, 1, {BIG}, KVW_DENSE, NULL, 0};
+    static float wide[BIG];
+
+    for (size_t i = 0; i < BIG; i++) {
+        uint32_t salt = (uint32_t)i * 2654435761u + from * 977 + step * 131;
+
+        wide[i] = ((float)(salt % 20011) / 20011 - 0.5f) *
+                  (salt % 3 == 0 ? 1e-3f : 1);
+    }
+    kv_from_f32(KV_F16, wide, data, BIG);
+    return t;
+}
+
+/* Two devices of one process are summed like two ranks. */
+static void train_locally(const char *params, void *out)
+{
+    struct kvw *local;
+    struct kvw_tensor t = halves(out, 7, 0);
+    struct kvw_item value = {kvw_str("w"), &t, 1};
+
+    assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
+    expect_ok(local, kvw_set_optimizer(local, "adam", params));
+    expect_ok(local, kvw_init(local, &value, 1));
+    for (unsigned step = 0; step < STEPS; step++) {
+        struct kvw_tensor two[] = {halves(g[0], 0, step),
+                                   halves(g[1], 1, step)};
+        struct kvw_item grads = {kvw_str("w"), two, 2};
+
+        expect_ok(local, kvw_push(local, &grads, 1, NULL, NULL));
+        expect_ok(local, kvw_wait_all(local, KVW_FOREVER));
+    }
+    expect_ok(local, kvw_pull(local, &value, 1, NULL, NULL));
+    expect_ok(local, kvw_wait_all(local, KVW_FOREVER));
+    kvw_close(local);
+}
+
+static void train_on_servers(const char *params, void *out)
+{
+    struct kvw_tensor t = halves(out, 7, 0);
+    struct kvw_item value = {kvw_str("w"), &t, 1};
+
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "adam", params));
+    expect_ok(c.kv[0], kvw_init(c.kv[0], &value, 1));
+    expect_ok(c.kv[1], kvw_init(c.kv[1], &value, 1));
+    for (unsigned step = 0; step < STEPS; step++) {
+        for (unsigned rank = 0; rank < 2; rank++) {
+            struct kvw_tensor one = halves(g[rank], rank, step);
+            struct kvw_item grad = {kvw_str("w"), &one, 1};
+
+            expect_ok(c.kv[rank], kvw_push(c.kv[rank], &grad, 1, NULL, NULL));
+        }
+        if (step % 2 == 1) {
+            cluster_kill(&c, step % 4 / 2);
+            cluster_restart(&c, step % 4 / 2);
+        }
+        wait_all();
+    }
+    expect_ok(c.kv[0], kvw_pull(c.kv[0], &value, 1, NULL, NULL));
+    wait_all();
+}
+
+static void test_masters_live_through_kills_to_the_same_bits(void **state)
+{
+    const char *params = "lr=0.01,multi_precision=1";
+
+    (void)state;
+    train_locally("lr=0.01", w[0]);
+    train_locally(params, w[1]);
+    assert_memory_not_equal(w[0], w[1], BIG * 2);
+    train_on_servers(params, w[0]);
+    assert_memory_equal(w[0], w[1], BIG * 2);
+}
+
 /* --- Tables --------------------------------------------------------------- */
 
 static struct kvw_tensor rows(enum kvw_dtype dtype, void *data, int64_t *ids,
@@ -205,6 +285,7 @@ int main(void)
         TEST(test_sums_of_every_dtype_are_exact_or_wrap_around, set_up),
         TEST(test_accumulate_goes_on_after_a_kill, set_up),
         TEST(test_an_optimizer_refuses_integers_and_changes_none, set_up),
+        TEST(test_masters_live_through_kills_to_the_same_bits, set_up),
         TEST(test_rows_of_every_dtype_are_summed, set_up),
     };
 

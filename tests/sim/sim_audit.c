@@ -73,26 +73,25 @@ static void read_weights(const struct sim_server *s, const struct entry *e,
     }
 }
 
-/* An image of a row: weights, slots, and then up to a multiple of 16. */
+/* Of all elements, one row after the other. */
 static void read_state(const struct sim_server *s, const struct entry *e,
                        unsigned index, float *out)
 {
     const struct plan_slice *slice = &s->sim->plan.slice[slice_of(e)];
     const struct value *v = stored(s, e);
-    size_t size = slice->row_length * sizeof *out;
-    size_t weights = (slice->row_length * kv_dtype_size(e->dtype) + 3) / 4 * 4;
-    size_t step = (weights + v->slots * size + 15) / 16 * 16;
+    size_t size = e->shape.count * sizeof *out;
+    size_t step = state_aligned(state_size(&e->shape, v->form), 16);
 
     if (slice->rows == 0) {
-        memcpy(out, shard_slot(v, e->dtype, e->count, index),
-               e->count * sizeof *out);
+        memcpy(out, state_slot(&e->shape, v->form, shard_weights(v), index),
+               size);
     }
     for (uint32_t row = 0; row < slice->rows; row++) {
         const char *image =
             (const char *)arena_at(s->arena, v->rows) + row * step;
 
-        memcpy(out + row * slice->row_length, image + weights + index * size,
-               size);
+        memcpy(out + row * e->shape.count,
+               state_slot(&e->shape, v->form, image, index), size);
     }
 }
 
@@ -173,7 +172,7 @@ static void check_state(struct sim_server *s, const struct entry *e)
     }
     for (unsigned i = 0; v->round > 0 && i < o->states; i++) {
         read_state(s, e, i, state);
-        if (v->slots != o->states ||
+        if (v->form.slots != o->states ||
             memcmp(state, o->state[i], e->count * sizeof(float)) != 0) {
             sim_fail(s->sim, "slice %u ends with wrong optimizer state",
                      slice_of(e));

@@ -1,0 +1,94 @@
+/* What a round does to elements: their sum, and the rule. */
+#include <string.h>
+
+#include "common/compute/sum.h"
+#include "server/shard_private.h"
+
+const float shard_zeros[SHARD_BLOCK] __attribute__((aligned(64)));
+
+void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
+               const void *old, void *new)
+{
+    size_t unit = kv_dtype_size(dtype);
+
+    if (s->generation == 0) {
+        kv_codec_sum_own(s->codecs, s->inputs, n, dtype, 0, count, new);
+        return;
+    }
+    for (size_t first = 0; first < count; first += SHARD_BLOCK) {
+        const void *const pair[] = {(const char *)old + first * unit, s->sum};
+        size_t left = count - first;
+        size_t part = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+
+        kv_codec_sum_own(s->codecs, s->inputs, n, dtype, first, part, s->sum);
+        kv_sum(dtype, (char *)new + first *unit, pair, 2, part);
+    }
+}
+
+const void *shard_step(struct shard *s, uint64_t updates)
+{
+    if (s->cache.updates != updates) {
+        kv_optim_prepare(&s->spec, NULL, updates, s->cache.step);
+        s->cache.updates = updates;
+    }
+    return s->cache.step;
+}
+
+/* --- The rule ------------------------------------------------------------- */
+
+static const float *weights_at(struct shard *s, const struct shard_change *c,
+                               size_t first, size_t count)
+{
+    const char *at =
+        (const char *)c->old + first * kv_dtype_size(c->shape->dtype);
+
+    if (c->shape->dtype == KV_F32) {
+        return (const float *)(const void *)at;
+    }
+    if (c->form.master && !c->fresh) {
+        return state_master(c->shape, c->old) + first;
+    }
+    kv_to_f32(c->shape->dtype, at, s->weight, count);
+    return s->weight;
+}
+
+void shard_before(struct shard *s, const struct shard_change *c, size_t first,
+                  struct kv_optim_args *args)
+{
+    for (unsigned i = 0; i < c->form.slots; i++) {
+        args->slot[i] = c->fresh
+                            ? shard_zeros
+                            : state_slot(c->shape, c->form, c->old, i) + first;
+    }
+    args->weight = weights_at(s, c, first, args->count);
+}
+
+void shard_after(struct shard *s, const struct shard_change *c, size_t first,
+                 struct kv_optim_args *args)
+{
+    enum kv_dtype dtype = c->shape->dtype;
+    char *at = (char *)c->new + first *kv_dtype_size(dtype);
+
+    for (unsigned i = 0; i < c->form.slots; i++) {
+        args->new_slot[i] = state_slot(c->shape, c->form, c->new, i) + first;
+    }
+    if (dtype == KV_F32) {
+        args->new_weight = (float *)(void *)at;
+        s->spec.optim->update(args);
+        return;
+    }
+    args->new_weight =
+        c->form.master ? state_master(c->shape, c->new) + first : s->new_weight;
+    s->spec.optim->update(args);
+    kv_from_f32(dtype, args->new_weight, at, args->count);
+}
+
+void shard_fill(const struct shard_change *c)
+{
+    memset(c->new, 0, state_size(c->shape, c->form));
+    memcpy(c->new, c->old, c->shape->count * kv_dtype_size(c->shape->dtype));
+    if (c->form.master) {
+        kv_to_f32(c->shape->dtype, c->old, state_master(c->shape, c->new),
+                  c->shape->count);
+    }
+}
