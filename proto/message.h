@@ -49,7 +49,9 @@ enum message_kind {
     MESSAGE_TOTALS
 };
 
-/* When a round ends; stated by each worker, the same for the whole job. */
+/* When a round ends; stated by each worker, the same for the whole job. Any
+ * number but 0: what a server makes of it is in its policies, and one that it
+ * lacks is refused in a sentence. */
 enum kv_policy_id { KV_POLICY_SYNC = 1, KV_POLICY_ASYNC = 2 };
 
 /* How a value is stored, cut and sent. */
@@ -87,7 +89,7 @@ struct message {
             uint64_t round;
         } error;
         struct {
-            enum kv_policy_id policy;
+            uint32_t policy; /* enum kv_policy_id, or another. */
         } join;
         struct {
             uint32_t rank, workers, server_count;

@@ -89,10 +89,10 @@ static const char *take_join(struct scratch *scratch, const Kv__Envelope *env,
 
     (void)scratch;
     (void)payload_size;
-    if (policy != KV_POLICY_SYNC && policy != KV_POLICY_ASYNC) {
-        return "join with an unknown policy";
+    if (policy == 0) {
+        return "join without a policy";
     }
-    out->join.policy = (enum kv_policy_id)policy;
+    out->join.policy = policy;
     return NULL;
 }
 

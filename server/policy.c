@@ -1,7 +1,5 @@
 #include "server/policy.h"
 
-#include <stddef.h>
-
 #define X(name) extern const struct policy policy_##name;
 #include "policies.inc"
 #undef X
@@ -21,4 +19,9 @@ const struct policy *policy_by_id(uint32_t id)
         }
     }
     return NULL;
+}
+
+const struct policy *policy_at(size_t i)
+{
+    return i < sizeof policies / sizeof policies[0] ? policies[i] : NULL;
 }

@@ -9,6 +9,7 @@
 #define KV_SERVER_POLICY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/message.h" /* enum kv_policy_id */
@@ -23,7 +24,7 @@ struct policy_view {
 
 struct policy {
     const char *name;
-    uint32_t id;   /* enum kv_policy_id, stated in each worker's hello. */
+    uint32_t id;   /* What a worker's hello asks for; its own, not 0. */
     bool per_rank; /* Values carry seq[workers], committed with the data. */
 
     /* The last push of this rank that is committed: the next is one more. */
@@ -37,6 +38,8 @@ struct policy {
                      uint64_t round);
 };
 
+/* NULL if there is none: off the wire; the i-th of all. */
 const struct policy *policy_by_id(uint32_t id);
+const struct policy *policy_at(size_t i);
 
 #endif

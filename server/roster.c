@@ -6,7 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
-#include "proto/message.h"
+#include "server/policy.h"
 
 #define NAMED_MAX 8 /* In a sentence; then "and 5 more". */
 
@@ -195,11 +195,11 @@ static uint32_t choose_rank(const struct roster *r, uint64_t token)
     return rank;
 }
 
-static const char *policy_text(uint32_t policy)
+static const char *policy_name(uint32_t id)
 {
-    return policy == KV_POLICY_SYNC    ? "dist_sync"
-           : policy == KV_POLICY_ASYNC ? "dist_async"
-                                       : "unknown";
+    const struct policy *p = policy_by_id(id);
+
+    return p != NULL ? p->name : "unknown";
 }
 
 /* May this process speak for this rank? */
@@ -218,11 +218,18 @@ static enum kv_status check_claim(const struct roster *r,
                  rank, k->incarnation, claim->incarnation);
         return KV_ESTALE;
     }
+    if (policy_by_id(claim->policy) == NULL) {
+        snprintf(error, error_size,
+                 "rank %" PRIu32 " asks for policy %" PRIu32 ", which this "
+                 "server does not have",
+                 rank, claim->policy);
+        return KV_EINVAL;
+    }
     if (r->policy != 0 && r->policy != claim->policy) {
         snprintf(error, error_size,
-                 "rank %" PRIu32 " wants a store of kind %s, but the job's is "
-                 "%s",
-                 rank, policy_text(claim->policy), policy_text(r->policy));
+                 "rank %" PRIu32 " wants a store of kind dist_%s, but the "
+                 "job's is dist_%s",
+                 rank, policy_name(claim->policy), policy_name(r->policy));
         return KV_EMISMATCH;
     }
     return KV_OK;

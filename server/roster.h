@@ -79,7 +79,8 @@ void roster_missing_servers(const struct roster *r, char *out, size_t size);
 /* --- Ranks --------------------------------------------------------------- */
 
 /* `rank` and `changed` are set on success. KV_EINVAL no such rank, KV_EBUSY
- * none is free, KV_ESTALE a newer one has it, KV_EMISMATCH another policy. */
+ * none is free, KV_ESTALE a newer one has it, KV_EMISMATCH another policy,
+ * KV_EINVAL one that there is not. */
 KV_MUST_CHECK enum kv_status roster_join(struct roster *r,
                                          const struct roster_claim *claim,
                                          uint32_t *rank, bool *changed,

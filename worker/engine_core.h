@@ -31,7 +31,7 @@ struct piece_block; /* Where they are allocated. */
 
 struct engine {
     struct lane lane;
-    enum kv_policy_id policy;
+    uint32_t policy;
     struct lane_job job;
 
     struct link_hub hub;

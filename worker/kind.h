@@ -37,9 +37,9 @@ typedef enum kv_status (*kind_open_fn)(struct lane **out,
 struct kind {
     const char *name;
     const char *aliases[KIND_ALIASES_MAX + 1]; /* NULL at the end. */
-    kind_open_fn open;        /* NULL: this build cannot; `missing` says why. */
-    const char *missing;      /* "there is no ..." */
-    enum kv_policy_id policy; /* Of a dist kind: what its servers do. */
+    kind_open_fn open;   /* NULL: this build cannot; `missing` says why. */
+    const char *missing; /* "there is no ..." */
+    uint32_t policy;     /* Of a dist kind: the id of what its servers do. */
 };
 
 /* In lower case; a name longer than any kind's is cut off. */

@@ -171,7 +171,7 @@ static enum kv_status say_join(struct route *r)
 {
     struct message m = {.kind = MESSAGE_JOIN};
 
-    m.join.policy = (enum kv_policy_id)r->hello.policy;
+    m.join.policy = r->hello.policy;
     fsm_move(&r->fsm, ROUTE_JOINING);
     return link_send(&r->link, &m, JOIN_ID, NULL, 0, NULL, NULL, NULL);
 }

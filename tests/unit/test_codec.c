@@ -150,6 +150,59 @@ static void test_codecs_are_found_by_name_and_by_wire_number(void **state)
     assert_int_equal(strlen(names), 3);
 }
 
+/* What codec.h asks of one: numbers that do not move, and no surprise in size,
+ * in how it is cut, or the second time. */
+static void expect_contract(struct fixture *f, const struct kv_codec *c,
+                            enum kv_dtype dtype)
+{
+    static uint8_t typed[COUNT * 4], again[COUNT * 4 + 8];
+    size_t size = c->encoded_size(dtype, COUNT);
+
+    assert_int_equal(c->encoded_size(dtype, 0), 0);
+    assert_true(size <= sizeof again);
+    add_input(f, 0, c, dtype);
+    for (size_t at = 0; at < COUNT; at += 7 * KV_CODEC_GRAIN) {
+        size_t count = COUNT - at < 100 ? COUNT - at : 100;
+
+        assert_true(c->encoded_size(dtype, at) <= size);
+        c->decode(dtype, f->inputs[0], at, count, f->out);
+        assert_memory_equal(f->out, f->decoded[0] + at, count * 4);
+    }
+    kv_from_f32(dtype, f->gradient, typed, COUNT);
+    memset(again, 0xa5, sizeof again);
+    c->encode(dtype, typed, COUNT, again);
+    assert_memory_equal(again, f->inputs[0], size);
+    assert_true(size == sizeof again || again[size] == 0xa5);
+    for (size_t k = 1; k < 4; k++) {
+        add_input(f, k, k == 2 ? f->none : c, dtype);
+    }
+    expect_sum(f, 4, dtype);
+}
+
+static void test_every_codec_in_the_folder_keeps_the_contract(void **state)
+{
+    static const enum kv_dtype dtypes[] = {KV_F32, KV_F16, KV_BF16};
+    struct fixture *f = *state;
+    char names[1024], *rest = names, *name;
+    size_t count = 0;
+
+    assert_true(kv_codec_names(names, sizeof names) < sizeof names);
+    while ((name = strsep(&rest, ", ")) != NULL) {
+        const struct kv_codec *c = *name != '\0' ? kv_codec_find(name) : NULL;
+
+        if (c != NULL) {
+            assert_ptr_equal(kv_codec_by_id(c->id), c); /* No other has it. */
+            for (size_t d = 0; d < 3; d++) {
+                if (c->accepts(dtypes[d])) {
+                    expect_contract(f, c, dtypes[d]);
+                }
+            }
+            count++;
+        }
+    }
+    assert_true(count >= 2);
+}
+
 static void test_none_keeps_every_bit_of_every_stored_format(void **state)
 {
     static const enum kv_dtype dtypes[] = {KV_F32, KV_F16, KV_BF16};
@@ -361,6 +414,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_codecs_are_found_by_name_and_by_wire_number),
+        cmocka_unit_test(test_every_codec_in_the_folder_keeps_the_contract),
         cmocka_unit_test(test_none_keeps_every_bit_of_every_stored_format),
         cmocka_unit_test(test_none_keeps_every_bit_of_what_is_not_in_f32),
         cmocka_unit_test(test_sums_in_their_own_dtype_are_exact_or_wrap_around),

@@ -237,7 +237,6 @@ static void test_numbers_out_of_range_are_refused(void **state)
         {MESSAGE_ERROR, AT(error.status), (uint32_t)-999},
         {MESSAGE_ERROR, AT(error.slot), KV_SLOTS_MAX},
         {MESSAGE_JOIN, AT(join.policy), 0},
-        {MESSAGE_JOIN, AT(join.policy), 3},
         {MESSAGE_JOINED, AT(joined.rank), 4},
         {MESSAGE_JOINED, AT(joined.workers), KV_RANKS_MAX + 1},
         {MESSAGE_JOINED, AT(joined.server_count), 0},

@@ -6,6 +6,76 @@
 #include <cmocka.h>
 
 #include "server/policy.h"
+#include "tests/unit/chance.h"
+
+#define WORKERS_MAX 5
+
+/* --- Of every policy in the folder ---------------------------------------- */
+
+static void test_each_policy_has_a_name_and_a_number_of_its_own(void **state)
+{
+    size_t count = 0;
+
+    (void)state;
+    for (const struct policy *p; (p = policy_at(count)) != NULL; count++) {
+        assert_non_null(p->name);
+        assert_int_not_equal(p->id, 0);
+        assert_ptr_equal(policy_by_id(p->id), p); /* No other has it. */
+        assert_ptr_equal(policy_at(count), p);
+    }
+    assert_true(count >= 2);
+    assert_null(policy_at(count + 1));
+}
+
+static void test_a_round_that_all_ranks_have_pushed_closes(void **state)
+{
+    uint64_t seed = chance_seed();
+
+    (void)state;
+    for (size_t i = 0; policy_at(i) != NULL; i++) {
+        for (int n = 0; n < 100; n++) {
+            uint64_t done = chance(&seed, 1000), seq[WORKERS_MAX];
+            uint32_t workers = 1 + (uint32_t)chance(&seed, WORKERS_MAX);
+            struct policy_view v = {done * workers, seq, workers, workers};
+
+            for (uint32_t r = 0; r < workers; r++) {
+                seq[r] = done;
+            }
+            assert_true(policy_at(i)->closes(&v));
+        }
+    }
+}
+
+/* Where every rank has had `done` pushes committed. */
+static void test_what_is_committed_can_be_read_and_nothing_after(void **state)
+{
+    uint64_t seed = chance_seed();
+
+    (void)state;
+    for (size_t i = 0; policy_at(i) != NULL; i++) {
+        const struct policy *p = policy_at(i);
+
+        for (int n = 0; n < 100; n++) {
+            uint64_t done = chance(&seed, 1000), seq[WORKERS_MAX];
+            uint32_t workers = 1 + (uint32_t)chance(&seed, WORKERS_MAX);
+            struct policy_view v = {.round =
+                                        p->per_rank ? done * workers : done,
+                                    .seq = p->per_rank ? seq : NULL,
+                                    .workers = workers};
+
+            for (uint32_t r = 0; r < workers; r++) {
+                seq[r] = done;
+            }
+            for (uint32_t r = 0; r < workers; r++) {
+                assert_int_equal(p->committed(&v, r), done);
+                assert_true(p->readable(&v, r, done));
+                assert_false(p->readable(&v, r, done + 1));
+            }
+        }
+    }
+}
+
+/* --- Of each by itself ---------------------------------------------------- */
 
 static void test_policies_are_found_by_id(void **state)
 {
@@ -13,7 +83,7 @@ static void test_policies_are_found_by_id(void **state)
     assert_string_equal(policy_by_id(KV_POLICY_SYNC)->name, "sync");
     assert_string_equal(policy_by_id(KV_POLICY_ASYNC)->name, "async");
     assert_null(policy_by_id(0));
-    assert_null(policy_by_id(77));
+    assert_null(policy_by_id(UINT32_MAX));
 }
 
 static void test_sync_closes_when_every_rank_has_pushed(void **state)
@@ -65,6 +135,9 @@ static void test_async_counts_each_rank_by_itself(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_each_policy_has_a_name_and_a_number_of_its_own),
+        cmocka_unit_test(test_a_round_that_all_ranks_have_pushed_closes),
+        cmocka_unit_test(test_what_is_committed_can_be_read_and_nothing_after),
         cmocka_unit_test(test_policies_are_found_by_id),
         cmocka_unit_test(test_sync_closes_when_every_rank_has_pushed),
         cmocka_unit_test(test_sync_counts_the_rounds_of_the_slice),

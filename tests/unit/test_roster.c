@@ -161,6 +161,16 @@ static void test_the_first_worker_decides_the_policy(void **state)
     assert_false(f->r.rank[1].assigned);
 }
 
+static void test_a_policy_that_there_is_not_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    refuse(f, 1, 1, 101, 12345, KV_EINVAL,
+           "rank 1 asks for policy 12345, which this server does not have");
+    join(f, 0, 1, 100);
+    refuse(f, 1, 1, 101, 12345, KV_EINVAL, "policy 12345");
+}
+
 static void test_a_rank_beyond_the_job_is_refused(void **state)
 {
     refuse(*state, WORKERS, 1, 1, KV_POLICY_SYNC, KV_EINVAL,
@@ -305,6 +315,7 @@ int main(void)
         TEST(test_a_token_gets_its_rank_again),
         TEST(test_a_newer_life_replaces_an_older_one_for_good),
         TEST(test_the_first_worker_decides_the_policy),
+        TEST(test_a_policy_that_there_is_not_is_refused),
         TEST(test_a_rank_beyond_the_job_is_refused),
         TEST(test_a_rank_that_has_left_is_free_again),
         TEST(test_the_job_is_done_when_all_have_left),
