@@ -91,18 +91,21 @@ struct region {
 };
 
 /* What one rank has open at one slice: a contribution to the open round, a
- * pull that waits, or both. */
+ * pull that waits, or both. Its flags do not stand side by side: read as one
+ * word right after one of them was written, they would wait for all stores
+ * before that one, which are a new value's. */
 struct share {
     struct list_link among_open; /* Of its rank, by age. */
     struct share *next;          /* Idle ones. */
     struct entry *entry;
     uint32_t rank;
-    bool pushed, pulls;
-    bool refused; /* Its last push; the pull behind that shares its fate. */
-    bool kept;    /* Pushed, and the bytes are counted as held. */
+    bool pushed;
+    uint32_t wanted_count;
+    bool pulls;
+    bool kept; /* Pushed, and the bytes are counted as held. */
     uint64_t pull_round;
     struct buffer *wanted; /* Owned: rows to pull, or NULL for all. */
-    uint32_t wanted_count;
+    bool refused; /* Its last push; the pull behind that shares its fate. */
     uint64_t since_ms;
     /* When pushed: */
     bool rows; /* Some rows; else the whole slice. */
