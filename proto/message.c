@@ -38,9 +38,15 @@ static uint32_t entries(const struct message_batch *batch)
 bool message_add(struct message_batch *batch, uint32_t slot, uint64_t round,
                  uint32_t size)
 {
+    return message_add_run(batch, slot, 1, round, size);
+}
+
+bool message_add_run(struct message_batch *batch, uint32_t slot, uint32_t count,
+                     uint64_t round, uint32_t size)
+{
     struct run *last = &batch->runs[batch->run_count];
 
-    if (entries(batch) >= KV_BATCH_ENTRIES_MAX) {
+    if (entries(batch) + count > KV_BATCH_ENTRIES_MAX) {
         return false;
     }
     if (batch->run_count > 0) {
@@ -48,14 +54,14 @@ bool message_add(struct message_batch *batch, uint32_t slot, uint64_t round,
 
         if (slot == run->slot + run->count && round == run->round &&
             size == run->size) {
-            run->count++;
+            run->count += count;
             return true;
         }
     }
     if (batch->run_count >= KV_BATCH_RUNS_MAX) {
         return false;
     }
-    *last = (struct run){slot, 1, round, size};
+    *last = (struct run){slot, count, round, size};
     batch->run_count++;
     return true;
 }

@@ -175,6 +175,10 @@ const char *message_kind_name(enum message_kind kind);
 bool message_add(struct message_batch *batch, uint32_t slot, uint64_t round,
                  uint32_t size);
 
+/* The same for `count` slices, slot .. slot+count-1: all of them or none. */
+bool message_add_run(struct message_batch *batch, uint32_t slot, uint32_t count,
+                     uint64_t round, uint32_t size);
+
 /* The single slice of a batch that has just one, and KV_DIRECT_MIN bytes or
  * more of payload; else NULL. Such a payload goes straight to its tensor. */
 const struct run *message_direct(const struct message *m);

@@ -76,6 +76,7 @@ void courier_up(struct courier *c)
 {
     KV_CHECK(!c->up);
     c->up = true;
+    c->link++;
     requests_unsent(c);
     parts_unsent(c);
 }
@@ -138,6 +139,10 @@ void courier_fail(struct courier *c, enum kv_status status, const char *text)
     while ((link = list_pop(&parts)) != NULL) {
         struct part *p = LIST_ENTRY(link, struct part, node);
 
+        if (p->behind != NULL) {
+            list_push_front(&parts, &p->behind->node);
+            p->behind = NULL;
+        }
         bufpool_put(c->buffers, p->encoded);
         p->encoded = NULL;
         c->pending--;

@@ -6,6 +6,11 @@
  * come out through `io` while there is room; answers and lost connections go
  * in; finished parts and requests come out.
  *
+ * Small slices go in spans: one part stands for up to SPAN_MAX slices that lie
+ * side by side on their shard, so that a model of many small keys costs little
+ * more than one of few large ones. What happens to one slice of a span alone
+ * (it is put back, or refused) is kept in two words of bits.
+ *
  *   part:  WAITING on its slice -> READY by priority -> SENT -> done
  *                                     ^                  |
  *                                     +--- link lost ----+   or put back
@@ -41,6 +46,9 @@
 struct courier;
 struct part;
 
+#define SPAN_MAX 64u               /* Slices: bits of a word. */
+#define SPAN_BYTES_MAX (64u << 10) /* Of all its slices. */
+
 /* A slice as this worker knows it. */
 struct slice {
     struct courier *courier; /* Borrowed: where it lives. */
@@ -51,7 +59,7 @@ struct slice {
     void *owner;     /* The key, for messages. */
     /* Private. */
     size_t size;              /* Bytes. */
-    struct part *push, *pull; /* Ready or sent, not answered. */
+    struct part *push, *pull; /* Ready or sent, not answered; or a span. */
     struct list waiting;      /* Parts, in order. */
 };
 
@@ -65,13 +73,15 @@ struct part_rows {
 
 struct part {
     struct list_link node;
-    struct slice *slice;
-    bool pull; /* Else a push. */
+    struct slice *slice; /* The first of its span. */
+    uint32_t span;       /* Slices; 0 is 1. */
+    bool pull;           /* Else a push. */
     int priority;
-    const void *const *inputs; /* Push: tensors to sum, base addresses. */
+    const void *const *inputs; /* Push: tensors to sum, base addresses; of a
+                                  span one for each slice. */
     unsigned input_count;
-    size_t offset; /* Bytes from those, and from `out`, to this slice. */
-    void *out;     /* Pull. */
+    size_t offset;     /* Bytes from those, and from `out`, to this slice. */
+    void *const *outs; /* Pull: where to, one for each slice. */
     const struct part_rows *rows; /* NULL: the whole slice. Else the data holds
                                      these rows, and there is one input. */
     void *owner;                  /* The op. */
@@ -81,6 +91,10 @@ struct part {
     bool sent;        /* At least once. */
     const struct kv_codec *codec;
     struct buffer *encoded; /* Sum or encoded bytes, kept for a resend. */
+    struct part *behind;    /* A pull of the same span, until this is sent. */
+    uint64_t unsent, unanswered; /* Bit i: of slice i. */
+    uint64_t link;               /* The connection that the former is about. */
+    bool adjacent;               /* The tensors of a span lie side by side. */
     enum { PART_WAITING, PART_READY, PART_SENT } state;
 };
 
@@ -111,12 +125,16 @@ struct courier_io {
      * again; submitting another one here is fine. `text` is "" or borrowed. */
     void (*part_done)(void *ctx, struct part *p, enum kv_status status,
                       const char *text, uint64_t round);
+    /* One slice of a span was refused; part_done comes for the others. */
+    void (*slice_refused)(void *ctx, struct part *p, const struct slice *slice,
+                          enum kv_status status, const char *text);
     /* A notice of the server: pushes of others are missing. */
     void (*stalled)(void *ctx, const struct slice *slice,
                     const struct message *m);
-    /* What the server has measured of the round of this push, which waits for
-     * courier_totals(). */
-    void (*norms)(void *ctx, struct part *push, const struct message *m);
+    /* What the server has measured of the round of this slice's push, which
+     * waits for courier_totals(). */
+    void (*norms)(void *ctx, const struct slice *slice,
+                  const struct message *m);
     void *ctx;
 };
 
@@ -133,15 +151,28 @@ void courier_codec(struct courier *c, const struct kv_codec *codec);
 KV_MUST_CHECK enum kv_status courier_add_slice(struct courier *c,
                                                struct slice *s);
 
+/* Before it is submitted: put slice `s` behind those of part `p`, if they can
+ * go as one: small, of one form, side by side on their shard, and nothing else
+ * of theirs on its way, but that the pushes before these pulls are one span,
+ * too. The part's inputs or outs have the slice's, next to the others. */
+bool courier_extend(struct part *p, struct slice *s);
+
 void courier_submit(struct courier *c, struct part *p);
 void courier_request(struct courier *c, struct request *r);
 
 /* The slice's push that was sent and is not answered; NULL: there is none. */
 struct part *courier_sent_push(const struct slice *s);
 
-/* KV_NORMS_MAX sums over the whole key, for the round of this push. Lost with
- * the link: the server asks again. */
-void courier_totals(struct part *push, uint32_t pass, const double *totals);
+/* KV_NORMS_MAX sums over the whole key, for the round of its push that was
+ * sent. Lost with the link: the server asks again. */
+void courier_totals(const struct slice *s, uint32_t pass, const double *totals);
+
+/* Slice i of the part. */
+struct slice *courier_slice_of(const struct part *p, uint32_t i);
+
+/* A slice of the part that is not answered, the `skip`-th of those; NULL: there
+ * are no more. */
+struct slice *courier_unanswered(const struct part *p, unsigned skip);
 
 /* Connected and welcomed: everything unanswered is ready to go again. The link
  * before is gone, with its queue. */

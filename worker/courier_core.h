@@ -3,6 +3,7 @@
  *
  *   courier.c          requests, connections, the way out
  *   courier_slice.c    which part of a slice may go
+ *   courier_span.c     several slices in one part
  *   courier_queue.c    what is ready, by priority
  *   courier_send.c     messages out
  *   courier_receive.c  answers in
@@ -11,6 +12,11 @@
  * Where a part is: WAITING on slice->waiting; READY in a queue, and slice->push
  * or ->pull; SENT on courier->sent, and slice->push or ->pull. Of an
  * unanswered push and an unanswered pull of a slice the push is the earlier.
+ *
+ * A span is ->push or ->pull of all its slices from the start, so that whatever
+ * is submitted for one of them later waits on that slice; a pull that WAITS
+ * hangs behind the push of the same span. SENT is a part that has no unsent
+ * slice; when one is put back, it is READY again, with what is answered so far.
  */
 #ifndef KV_WORKER_COURIER_CORE_H
 #define KV_WORKER_COURIER_CORE_H
@@ -26,6 +32,7 @@ struct courier {
     struct bufpool *buffers; /* Borrowed. */
     const struct kv_codec *codec, *none;
     bool up;
+    uint64_t link; /* Connections so far. */
     size_t pending;
     uint64_t resent;
     struct courier_queue pushes, pulls;
@@ -52,8 +59,44 @@ static inline struct slice *courier_slice(const struct courier *c,
     return page == NULL ? NULL : page[slot % COURIER_PAGE];
 }
 
+/* --- courier_span.c ------------------------------------------------------- */
+
+static inline uint64_t courier_bits(uint32_t count)
+{
+    return count == SPAN_MAX ? UINT64_MAX : (UINT64_C(1) << count) - 1;
+}
+
+/* Sent on this connection and not answered: bit i is of slice i. */
+static inline uint64_t courier_due(const struct part *p)
+{
+    return p->link == p->slice->courier->link ? p->unanswered & ~p->unsent : 0;
+}
+
+/* What is not answered was sent on a connection that is gone, if at all. */
+static inline void courier_renew(struct part *p)
+{
+    if (p->link != p->slice->courier->link) {
+        p->unsent = p->unanswered;
+        p->link = p->slice->courier->link;
+    }
+}
+
+/* The slices of a span that is submitted. */
+void courier_occupy(struct courier *c, struct part *p);
+
+/* Append what is unsent to a batch, all or nothing. */
+bool courier_add_unsent(struct message_batch *batch, const struct part *p,
+                        uint64_t round, uint32_t size);
+
+/* A slice of a span will not be answered otherwise. */
+void courier_refuse(struct courier *c, struct part *p, struct slice *s,
+                    enum kv_status status, const char *text);
+
+/* --- courier_slice.c ------------------------------------------------------ */
+
 /* Make ready what may go now. After each change of a slice. */
 void courier_release(struct courier *c, struct slice *s);
+void courier_ready(struct courier *c, struct part *p);
 
 /* Take a part off its slice and hand it back. */
 void courier_finish(struct courier *c, struct part *p, enum kv_status status,

@@ -99,7 +99,11 @@ size_t courier_payload_size(const struct courier *c, const struct part *p)
 
 const void *courier_payload_plain(const struct courier *c, const struct part *p)
 {
-    return p->codec == c->none && p->input_count == 1 && p->rows == NULL
+    bool whole =
+        p->span == 1 || (p->adjacent && p->unsent == courier_bits(p->span));
+
+    return p->codec == c->none && p->input_count == 1 && p->rows == NULL &&
+                   whole
                ? place_of(p, 0)
                : NULL;
 }
@@ -114,6 +118,25 @@ static void fill_rows(const struct part *p, unsigned char *out)
     }
 }
 
+/* A span's slices have one input each. */
+static void fill_span(struct courier *c, const struct part *p,
+                      unsigned char *out)
+{
+    const struct slice *s = p->slice;
+    size_t size = courier_payload_size(c, p);
+
+    for (uint64_t bits = p->unsent; bits != 0; bits &= bits - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(bits);
+
+        if (p->codec == c->none) {
+            memcpy(out, place_of(p, i), size);
+        } else {
+            p->codec->encode(s->dtype, place_of(p, i), s->count, out);
+        }
+        out += size;
+    }
+}
+
 bool courier_payload_fill(struct courier *c, const struct part *p,
                           unsigned char *out)
 {
@@ -121,6 +144,10 @@ bool courier_payload_fill(struct courier *c, const struct part *p,
 
     if (p->rows != NULL) {
         fill_rows(p, out);
+        return true;
+    }
+    if (p->span > 1) {
+        fill_span(c, p, out);
         return true;
     }
     if (p->codec == c->none && p->input_count == 1) {

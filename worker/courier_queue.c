@@ -217,6 +217,12 @@ void courier_queue_defer(struct courier_queue *q, struct part *p)
     mark(q, at);
 }
 
+void courier_queue_remove(struct courier_queue *q, struct part *p)
+{
+    list_unlink(&p->node);
+    mark_from(q, 0); /* It may have been deferred, so in any bucket. */
+}
+
 struct part *courier_queue_first(const struct courier_queue *q)
 {
     size_t at = first_full(q);

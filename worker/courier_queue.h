@@ -49,6 +49,9 @@ void courier_queue_return(struct courier_queue *q, struct part *p);
 /* After all others, whatever their priority. */
 void courier_queue_defer(struct courier_queue *q, struct part *p);
 
+/* A part that is in it. Slow, for what is rare. */
+void courier_queue_remove(struct courier_queue *q, struct part *p);
+
 /* NULL when empty. */
 struct part *courier_queue_first(const struct courier_queue *q);
 struct part *courier_queue_take(struct courier_queue *q);

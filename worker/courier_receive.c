@@ -2,82 +2,158 @@
 
 #include "worker/courier_core.h"
 
+/* --- Members of a part ---------------------------------------------------- */
+
+/* Some of the slices of a run that belong to one part, side by side in both. */
+struct stretch {
+    struct part *part; /* NULL: none that is due. */
+    uint32_t first;    /* In the part. */
+    uint32_t count;
+};
+
+static uint64_t bits_of(const struct stretch *x)
+{
+    return courier_bits(x->count) << x->first;
+}
+
+/* What of slot .. slot+count-1 the part is due an answer for, from `slot` on.
+ */
+static struct stretch stretch_of(struct part *p, uint32_t slot, uint32_t count)
+{
+    struct stretch x = {p, slot - p->slice->slot, 1};
+    uint64_t ahead = ~(courier_due(p) >> x.first);
+    uint32_t due = ahead == 0 ? SPAN_MAX : (uint32_t)__builtin_ctzll(ahead);
+
+    if (due == 0) {
+        x.part = NULL;
+        return x;
+    }
+    x.count = due < count ? due : count;
+    return x;
+}
+
+/* These slices are answered; with the last of a part, it is done. */
+static void answered(struct courier *c, const struct stretch *x, uint64_t round)
+{
+    x->part->unanswered &= ~bits_of(x);
+    if (x->part->unanswered == 0) {
+        courier_finish(c, x->part, KV_OK, "", round);
+    }
+}
+
 /* --- Values -------------------------------------------------------------- */
 
-/* The pull that asked for this value, or NULL. */
-static struct part *pull_of(const struct courier *c, uint32_t slot,
-                            const struct run *r)
+/* The pull that asked for the values from `slot` on, with as many of the next
+ * `count` as it asked for, too. */
+static struct stretch pull_of(const struct courier *c, uint32_t slot,
+                              uint32_t count, const struct run *r)
 {
     struct slice *s = courier_slice(c, slot);
+    struct part *p = s == NULL ? NULL : s->pull;
 
-    if (s == NULL || s->pull == NULL || s->pull->state != PART_SENT ||
-        r->round < s->pull->round ||
-        r->size != courier_payload_pulled(s->pull)) {
-        return NULL;
+    if (p == NULL || r->round < p->round ||
+        r->size != courier_payload_pulled(p)) {
+        return (struct stretch){NULL, 0, 1};
     }
-    return s->pull;
+    return stretch_of(p, slot, count);
 }
 
-static unsigned char *place_of(const struct part *p)
+static unsigned char *place_of(const struct part *p, uint32_t i)
 {
-    return (unsigned char *)p->out + p->offset;
+    return (unsigned char *)p->outs[i] + p->offset;
 }
 
+/* Where the values of a frame belong. */
+struct target {
+    unsigned char *begin, *end; /* Of the first ones; NULL: of none so far. */
+    bool whole;                 /* All of them lie between. */
+};
+
+/* KV_EPROTO: some were not asked for. */
+static enum kv_status aim(const struct courier *c, const struct run *r,
+                          struct target *t)
+{
+    for (uint32_t n = 0; r->size > 0 && n < r->count;) {
+        struct stretch x = pull_of(c, r->slot + n, r->count - n, r);
+        unsigned char *at;
+
+        if (x.part == NULL) {
+            return KV_EPROTO;
+        }
+        at = place_of(x.part, x.first);
+        if (t->begin == NULL) {
+            t->begin = at;
+            t->end = at;
+        }
+        t->whole =
+            t->whole && at == t->end && (x.count == 1 || x.part->adjacent);
+        t->end += (size_t)x.count * r->size;
+        n += x.count;
+    }
+    return KV_OK;
+}
+
+/* A payload that is one piece of memory here goes there without a copy. */
 enum kv_status courier_head(struct courier *c, const struct message *m,
                             size_t payload_size, void **sink)
 {
-    const struct run *direct;
+    struct target t = {NULL, NULL, payload_size >= KV_DIRECT_MIN};
 
     *sink = NULL;
     if (m->kind != MESSAGE_ANSWER || payload_size == 0) {
         return KV_OK;
     }
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
-        const struct run *r = &m->batch.runs[i];
+        enum kv_status status = aim(c, &m->batch.runs[i], &t);
 
-        for (uint32_t n = 0; r->size > 0 && n < r->count; n++) {
-            if (pull_of(c, r->slot + n, r) == NULL) {
-                return KV_EPROTO;
-            }
+        if (status != KV_OK) {
+            return status;
         }
     }
-    direct = message_direct(m);
-    if (direct != NULL) {
-        *sink = place_of(pull_of(c, direct->slot, direct));
-    }
+    *sink = t.whole ? t.begin : NULL;
     return KV_OK;
 }
 
 /* --- Answers ------------------------------------------------------------- */
 
-static enum kv_status value_came(struct courier *c, uint32_t slot,
-                                 const struct run *r, const void *value)
+static enum kv_status values_came(struct courier *c, const struct run *r,
+                                  const unsigned char *at)
 {
-    struct part *p = pull_of(c, slot, r);
+    for (uint32_t n = 0; n < r->count;) {
+        struct stretch x = pull_of(c, r->slot + n, r->count - n, r);
 
-    /* Asked for when the head came, but maybe twice in one frame. */
-    if (p == NULL) {
-        return KV_EPROTO;
+        /* Asked for when the head came, but maybe twice in one frame. */
+        if (x.part == NULL) {
+            return KV_EPROTO;
+        }
+        for (uint32_t i = 0; i < x.count; i++, at += r->size) {
+            if (at != place_of(x.part, x.first + i)) {
+                memcpy(place_of(x.part, x.first + i), at, r->size);
+            }
+        }
+        n += x.count;
+        answered(c, &x, r->round);
     }
-    if (value != place_of(p)) {
-        memcpy(place_of(p), value, r->size);
-    }
-    courier_finish(c, p, KV_OK, "", r->round);
     return KV_OK;
 }
 
 /* A push that is answered already is no error: it may have been sent twice. */
-static enum kv_status push_committed(struct courier *c, uint32_t slot,
-                                     uint64_t round)
+static enum kv_status pushes_committed(struct courier *c, const struct run *r)
 {
-    struct slice *s = courier_slice(c, slot);
+    for (uint32_t n = 0; n < r->count;) {
+        struct slice *s = courier_slice(c, r->slot + n);
+        struct stretch x = {NULL, 0, 1};
 
-    if (s == NULL) {
-        return KV_EPROTO;
-    }
-    if (s->push != NULL && s->push->state == PART_SENT &&
-        s->push->round <= round) {
-        courier_finish(c, s->push, KV_OK, "", round);
+        if (s == NULL) {
+            return KV_EPROTO;
+        }
+        if (s->push != NULL && s->push->round <= r->round) {
+            x = stretch_of(s->push, r->slot + n, r->count - n);
+        }
+        n += x.count;
+        if (x.part != NULL) {
+            answered(c, &x, r->round);
+        }
     }
     return KV_OK;
 }
@@ -90,28 +166,39 @@ static enum kv_status on_answer(struct courier *c, const struct message *m,
 
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
         const struct run *r = &m->batch.runs[i];
+        size_t size = (size_t)r->size * r->count;
+        enum kv_status status = KV_EPROTO;
 
-        for (uint32_t n = 0; n < r->count; n++) {
-            enum kv_status status;
-
-            if (r->size == 0) {
-                status = push_committed(c, r->slot + n, r->round);
-            } else if (r->size > left) {
-                status = KV_EPROTO;
-            } else {
-                status = value_came(c, r->slot + n, r, at);
-                at += r->size;
-                left -= r->size;
-            }
-            if (status != KV_OK) {
-                return status;
-            }
+        if (r->size == 0) {
+            status = pushes_committed(c, r);
+        } else if (size <= left) {
+            status = values_came(c, r, at);
+            at += size;
+            left -= size;
+        }
+        if (status != KV_OK) {
+            return status;
         }
     }
     return KV_OK;
 }
 
 /* --- Refusals ------------------------------------------------------------ */
+
+static void put_back(struct courier *c, struct part *p, uint32_t slot)
+{
+    uint64_t bit = UINT64_C(1) << (slot - p->slice->slot);
+
+    if ((courier_due(p) & bit) == 0) {
+        return;
+    }
+    p->unsent |= bit;
+    if (p->state == PART_SENT) {
+        list_unlink(&p->node);
+        p->state = PART_READY;
+        courier_queue_defer(&c->pushes, p);
+    }
+}
 
 static enum kv_status on_again(struct courier *c, const struct message *m)
 {
@@ -124,30 +211,36 @@ static enum kv_status on_again(struct courier *c, const struct message *m)
             if (s == NULL) {
                 return KV_EPROTO;
             }
-            if (s->push != NULL && s->push->state == PART_SENT &&
-                s->push->round == r->round) {
-                list_unlink(&s->push->node);
-                s->push->state = PART_READY;
-                courier_queue_defer(&c->pushes, s->push);
+            if (s->push != NULL && s->push->round == r->round) {
+                put_back(c, s->push, r->slot + n);
             }
         }
     }
     return KV_OK;
 }
 
+static void refused(struct courier *c, struct part *p, struct slice *s,
+                    enum kv_status status, const char *text, uint64_t round)
+{
+    if (p->span > 1) {
+        courier_refuse(c, p, s, status, text);
+    } else {
+        courier_finish(c, p, status, text, round);
+    }
+}
+
 /* A push that was refused has had no round. A pull behind it waits for a round
  * that will not come, so it shares its fate. */
-static void push_refused(struct courier *c, struct part *p,
+static void push_refused(struct courier *c, struct slice *s,
                          enum kv_status status, const char *text)
 {
-    struct slice *s = p->slice;
-    uint64_t round = p->round;
+    uint64_t round = s->push->round;
 
     s->pushed = round - 1;
-    courier_finish(c, p, status, text, round - 1);
-    if (s->pull != NULL && s->pull->state == PART_SENT &&
-        s->pull->round == round) {
-        courier_finish(c, s->pull, status, text, round - 1);
+    refused(c, s->push, s, status, text, round - 1);
+    if (s->pull != NULL && (s->pull->span > 1 || (s->pull->state == PART_SENT &&
+                                                  s->pull->round == round))) {
+        refused(c, s->pull, s, status, text, round - 1);
     }
 }
 
@@ -164,13 +257,14 @@ static enum kv_status on_error(struct courier *c, const struct message *m)
         return KV_EPROTO;
     }
     p = m->error.pull ? s->pull : s->push;
-    if (p == NULL || p->state != PART_SENT || p->round != m->error.round) {
+    if (p == NULL || p->round != m->error.round ||
+        (courier_due(p) >> (s->slot - p->slice->slot) & 1) == 0) {
         return KV_OK; /* Refused twice, since it was sent twice. */
     }
     if (p->pull) {
-        courier_finish(c, p, m->error.status, m->error.text, p->round);
+        refused(c, p, s, m->error.status, m->error.text, p->round);
     } else {
-        push_refused(c, p, m->error.status, m->error.text);
+        push_refused(c, s, m->error.status, m->error.text);
     }
     return KV_OK;
 }
@@ -188,7 +282,7 @@ static enum kv_status on_norms(struct courier *c, const struct message *m)
     }
     push = courier_sent_push(s);
     if (push != NULL && push->round == m->norms.round) {
-        c->io.norms(c->io.ctx, push, m);
+        c->io.norms(c->io.ctx, s, m);
     }
     return KV_OK;
 }

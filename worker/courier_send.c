@@ -8,11 +8,12 @@
 static void mark_sent(struct courier *c, struct part *p, uint64_t now_ms)
 {
     if (p->sent) {
-        c->resent++;
+        c->resent += (uint64_t)__builtin_popcountll(p->unsent);
     } else {
         p->sent = true;
         p->sent_ms = now_ms;
     }
+    p->unsent = 0;
     p->state = PART_SENT;
     list_push(&c->sent, &p->node);
 }
@@ -25,10 +26,22 @@ static uint64_t round_of(const struct part *p)
 
 static void push_sent(struct courier *c, struct part *p, uint64_t now_ms)
 {
+    bool first = p->round == 0;
+
     p->round = round_of(p);
-    p->slice->pushed = p->round;
     mark_sent(c, p, now_ms);
-    courier_release(c, p->slice); /* The pull behind it. */
+    for (uint32_t i = 0; first && i < p->span; i++) {
+        struct slice *s = courier_slice_of(p, i);
+
+        s->pushed = p->round;
+        if (!list_empty(&s->waiting)) {
+            courier_release(c, s); /* The pull behind it. */
+        }
+    }
+    if (p->behind != NULL) {
+        courier_ready(c, p->behind);
+        p->behind = NULL;
+    }
 }
 
 static bool send_frame(struct courier *c, const struct message *m,
@@ -45,16 +58,21 @@ static bool send_frame(struct courier *c, const struct message *m,
 
 struct part *courier_sent_push(const struct slice *s)
 {
-    return s->push != NULL && s->push->state == PART_SENT ? s->push : NULL;
+    struct part *p = s->push;
+
+    return p != NULL && (courier_due(p) >> (s->slot - p->slice->slot) & 1) != 0
+               ? p
+               : NULL;
 }
 
-void courier_totals(struct part *push, uint32_t pass, const double *totals)
+void courier_totals(const struct slice *s, uint32_t pass, const double *totals)
 {
-    struct courier *c = push->slice->courier;
+    struct courier *c = s->courier;
     struct message m = {.kind = MESSAGE_TOTALS};
 
-    m.norms.slot = push->slice->slot;
-    m.norms.round = push->round;
+    KV_CHECK(courier_sent_push(s) != NULL);
+    m.norms.slot = s->slot;
+    m.norms.round = s->push->round;
     m.norms.pass = pass;
     memcpy(m.norms.sum, totals, sizeof m.norms.sum);
     if (c->up) {
@@ -89,17 +107,34 @@ static bool send_request(struct courier *c, size_t *out)
 
 /* --- Pulls --------------------------------------------------------------- */
 
+/* The slices of a span have pushed the same, but those that were refused. */
+static uint64_t wanted_round(const struct part *p)
+{
+    return courier_unanswered(p, 0)->pushed;
+}
+
 static void pull_sent(struct courier *c, struct part *p, uint64_t now_ms)
 {
     (void)courier_queue_take(&c->pulls);
-    p->round = p->slice->pushed;
+    p->round = wanted_round(p);
     mark_sent(c, p, now_ms);
+}
+
+/* The first pull that is ready. */
+static struct part *next_pull(struct courier *c)
+{
+    struct part *p = courier_queue_first(&c->pulls);
+
+    if (p != NULL) {
+        courier_renew(p);
+    }
+    return p;
 }
 
 /* Pulls of some rows, whose numbers are the payload. */
 static bool send_row_pulls(struct courier *c, uint64_t now_ms)
 {
-    struct part *p = courier_queue_first(&c->pulls);
+    struct part *p = next_pull(c);
     size_t size = p->rows->count * sizeof(uint32_t), total = 0;
     struct message m = {.kind = MESSAGE_PULL};
     struct buffer *b = bufpool_get(
@@ -118,7 +153,7 @@ static bool send_row_pulls(struct courier *c, uint64_t now_ms)
         courier_payload_rows(p, b->data + total);
         total += size;
         pull_sent(c, p, now_ms);
-        p = courier_queue_first(&c->pulls);
+        p = next_pull(c);
         size = p == NULL || p->rows == NULL ? SIZE_MAX
                                             : p->rows->count * sizeof(uint32_t);
     } while (total < KV_BATCH_PAYLOAD_MAX &&
@@ -129,21 +164,19 @@ static bool send_row_pulls(struct courier *c, uint64_t now_ms)
 
 static bool send_pulls(struct courier *c, uint64_t now_ms)
 {
-    struct part *p = courier_queue_first(&c->pulls);
+    struct part *p = next_pull(c);
     struct message m = {.kind = MESSAGE_PULL};
-    uint32_t entries = 0;
 
     if (p != NULL && p->rows != NULL) {
         return send_row_pulls(c, now_ms);
     }
     m.batch.runs = c->runs;
-    while (entries < KV_BATCH_ENTRIES_MAX && p != NULL && p->rows == NULL &&
-           message_add(&m.batch, p->slice->slot, p->slice->pushed, 0)) {
+    while (p != NULL && p->rows == NULL &&
+           courier_add_unsent(&m.batch, p, wanted_round(p), 0)) {
         pull_sent(c, p, now_ms);
-        p = courier_queue_first(&c->pulls);
-        entries++;
+        p = next_pull(c);
     }
-    if (entries == 0) {
+    if (m.batch.run_count == 0) {
         return false;
     }
     (void)send_frame(c, &m, NULL, 0, NULL);
@@ -157,7 +190,7 @@ static bool send_large(struct courier *c, struct part *p, uint64_t now_ms,
                        size_t *out)
 {
     struct message m = {.kind = MESSAGE_PUSH};
-    size_t size = courier_payload_size(c, p);
+    size_t size = courier_payload_size(c, p) * p->span;
     const void *payload = courier_payload_plain(c, p);
 
     if (payload == NULL && p->encoded == NULL) {
@@ -177,13 +210,21 @@ static bool send_large(struct courier *c, struct part *p, uint64_t now_ms,
     m.batch.runs = c->runs;
     m.batch.codec = p->codec->id;
     m.batch.rows = p->rows != NULL;
-    KV_CHECK(
-        message_add(&m.batch, p->slice->slot, round_of(p), (uint32_t)size));
+    KV_CHECK(courier_add_unsent(&m.batch, p, round_of(p),
+                                (uint32_t)(size / p->span)));
     KV_CHECK(courier_queue_take(&c->pushes) == p);
     push_sent(c, p, now_ms);
     *out += size;
     (void)send_frame(c, &m, payload, size, NULL);
     return true;
+}
+
+/* Large, or a span whose tensors are one piece of memory. */
+static bool goes_alone(const struct courier *c, const struct part *p)
+{
+    return courier_payload_size(c, p) >= KV_DIRECT_MIN ||
+           (p->span * p->slice->size >= KV_DIRECT_MIN &&
+            courier_payload_plain(c, p) != NULL);
 }
 
 /* Take as many small pushes as fit into one frame; returns their bytes. */
@@ -193,24 +234,23 @@ static size_t gather(struct courier *c, struct message_batch *batch,
     const struct part *first = courier_queue_first(&c->pushes);
     const struct kv_codec *codec = first->codec;
     bool rows = first->rows != NULL;
-    uint32_t entries = 0;
     size_t total = 0;
     struct part *p;
 
     batch->codec = codec->id;
     batch->rows = rows;
-    while (entries < KV_BATCH_ENTRIES_MAX &&
-           (p = courier_queue_first(&c->pushes)) != NULL) {
-        size_t size = courier_payload_size(c, p);
+    while ((p = courier_queue_first(&c->pushes)) != NULL) {
+        size_t each = courier_payload_size(c, p), size;
 
+        courier_renew(p);
+        size = each * (size_t)__builtin_popcountll(p->unsent);
         if (p->codec != codec || (p->rows != NULL) != rows ||
-            size >= KV_DIRECT_MIN || size > KV_BATCH_PAYLOAD_MAX - total ||
-            !message_add(batch, p->slice->slot, round_of(p), (uint32_t)size)) {
+            goes_alone(c, p) || size > KV_BATCH_PAYLOAD_MAX - total ||
+            !courier_add_unsent(batch, p, round_of(p), (uint32_t)each)) {
             break;
         }
         list_push(gathered, &courier_queue_take(&c->pushes)->node);
         total += size;
-        entries++;
     }
     return total;
 }
@@ -243,7 +283,8 @@ static struct buffer *fill(struct courier *c, const struct list *gathered,
             bufpool_put(c->buffers, buffer);
             return NULL;
         }
-        at += courier_payload_size(c, p);
+        at += courier_payload_size(c, p) *
+              (size_t)__builtin_popcountll(p->unsent);
     }
     return buffer;
 }
@@ -280,7 +321,8 @@ static bool send_push(struct courier *c, uint64_t now_ms, size_t *out)
     if (p == NULL) {
         return false;
     }
-    if (courier_payload_size(c, p) >= KV_DIRECT_MIN) {
+    courier_renew(p);
+    if (goes_alone(c, p)) {
         return send_large(c, p, now_ms, out);
     }
     return send_small(c, now_ms, out);

@@ -16,16 +16,20 @@ static bool may_go(const struct slice *s, const struct part *p)
     return s->push == NULL && s->pull == NULL;
 }
 
-static void make_ready(struct courier *c, struct slice *s, struct part *p)
+void courier_ready(struct courier *c, struct part *p)
 {
     p->state = PART_READY;
+    courier_queue_add(p->pull ? &c->pulls : &c->pushes, p);
+}
+
+static void make_ready(struct courier *c, struct slice *s, struct part *p)
+{
     if (p->pull) {
         s->pull = p;
-        courier_queue_add(&c->pulls, p);
     } else {
         s->push = p;
-        courier_queue_add(&c->pushes, p);
     }
+    courier_ready(c, p);
 }
 
 void courier_release(struct courier *c, struct slice *s)
@@ -76,6 +80,11 @@ void courier_submit(struct courier *c, struct part *p)
     struct slice *s = p->slice;
 
     KV_CHECK(s->courier == c);
+    p->span = p->span == 0 ? 1 : p->span;
+    p->unsent = courier_bits(p->span);
+    p->unanswered = p->unsent;
+    p->link = c->link;
+    p->behind = NULL;
     p->round = 0;
     p->sent = false;
     p->sent_ms = 0;
@@ -84,7 +93,9 @@ void courier_submit(struct courier *c, struct part *p)
     p->state = PART_WAITING;
     list_link_init(&p->node);
     c->pending++;
-    if (list_empty(&s->waiting) && may_go(s, p)) {
+    if (p->span > 1) {
+        courier_occupy(c, p);
+    } else if (list_empty(&s->waiting) && may_go(s, p)) {
         make_ready(c, s, p);
     } else {
         list_push(&s->waiting, &p->node);
@@ -94,17 +105,21 @@ void courier_submit(struct courier *c, struct part *p)
 void courier_finish(struct courier *c, struct part *p, enum kv_status status,
                     const char *text, uint64_t round)
 {
-    struct slice *s = p->slice;
-
     list_unlink(&p->node);
-    if (p->pull) {
-        s->pull = NULL;
-    } else {
-        s->push = NULL;
+    for (uint32_t i = 0; i < p->span; i++) {
+        struct slice *s = courier_slice_of(p, i);
+
+        if (p->pull) {
+            s->pull = NULL;
+        } else {
+            s->push = NULL;
+        }
+        if (!list_empty(&s->waiting)) {
+            courier_release(c, s);
+        }
     }
     bufpool_put(c->buffers, p->encoded);
     p->encoded = NULL;
     c->pending--;
-    courier_release(c, s);
     c->io.part_done(c->io.ctx, p, status, text, round);
 }

@@ -95,13 +95,17 @@ void engine_stands_twice(const struct engine *e, struct kvw_op *op,
                          const struct key_spec *spec);
 
 /* The server asks for norms of the key that this push belongs to. */
-void engine_norms(struct route *r, struct part *part, const struct message *m);
+void engine_norms(struct route *r, const struct slice *slice,
+                  const struct message *m);
 void engine_norms_free(struct kvw_op *op);
 
 void engine_moves(struct engine *e, struct kvw_op *op);
 void engine_moves_free(struct kvw_op *op);
 void engine_part_done(struct route *r, struct part *p, enum kv_status status,
                       const char *text, uint64_t round);
+void engine_slice_refused(struct route *r, struct part *p,
+                          const struct slice *slice, enum kv_status status,
+                          const char *text);
 
 /* What best explains why a running transfer is not done. */
 struct engine_view {

@@ -90,6 +90,7 @@ static const struct route_events events = {
     .joined = on_joined,
     .up = on_up,
     .part_done = engine_part_done,
+    .slice_refused = engine_slice_refused,
     .stalled = engine_stalled,
     .norms = engine_norms,
     .ready = on_ready,

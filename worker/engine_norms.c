@@ -57,11 +57,13 @@ static void add_up(struct key_norms *n, uint32_t pass)
     }
 }
 
-void engine_norms(struct route *r, struct part *part, const struct message *m)
+void engine_norms(struct route *r, const struct slice *slice,
+                  const struct message *m)
 {
     struct engine *e = r->data;
-    struct key *key = part->slice->owner;
-    struct key_norms *n = norms_of(part->owner, key);
+    struct key *key = slice->owner;
+    struct kvw_op *op = courier_sent_push(slice)->owner;
+    struct key_norms *n = norms_of(op, key);
     struct slice_norms *s;
     uint32_t pass = m->norms.pass;
 
@@ -72,11 +74,11 @@ void engine_norms(struct route *r, struct part *part, const struct message *m)
         route_restart(r);
         return;
     }
-    s = &n->slices[part->slice - key->slices];
+    s = &n->slices[slice - key->slices];
     if (s->told[pass]) {
         /* It was restarted, and has not heard the total. */
         if (n->have[pass] == key->slice_count) {
-            courier_totals(part, pass, n->total[pass]);
+            courier_totals(slice, pass, n->total[pass]);
         }
         return;
     }
@@ -87,10 +89,10 @@ void engine_norms(struct route *r, struct part *part, const struct message *m)
     }
     add_up(n, pass);
     for (uint32_t i = 0; i < key->slice_count; i++) {
-        struct part *push = courier_sent_push(&key->slices[i]);
+        const struct part *push = courier_sent_push(&key->slices[i]);
 
-        if (push != NULL && push->owner == part->owner) {
-            courier_totals(push, pass, n->total[pass]);
+        if (push != NULL && push->owner == op) {
+            courier_totals(&key->slices[i], pass, n->total[pass]);
         }
     }
 }

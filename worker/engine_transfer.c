@@ -11,8 +11,7 @@
  * which is mostly that of sending and of answers: they are read in line. */
 struct piece {
     struct part part;
-    void *const *data; /* Of a pull: all tensors, of which part.out is first. */
-    uint32_t others;   /* Tensors to copy the pulled value to. */
+    uint32_t others; /* Tensors behind the first that get what was pulled. */
     bool done;
 };
 
@@ -46,6 +45,26 @@ static struct route *route_of(const struct engine *e, const struct slice *s)
     return &e->routes[key->homes[s - key->slices]];
 }
 
+/* Nothing explains more than this. */
+static bool look_at(const struct engine *e, const struct part *p,
+                    struct engine_view *out)
+{
+    const struct route *r = route_of(e, p->slice);
+    bool down = !route_is_up(r);
+    const struct slice *s;
+
+    for (unsigned i = 0; (s = courier_unanswered(p, i)) != NULL; i++) {
+        const struct key *key = s->owner;
+
+        if (out->key == NULL || down ||
+            (key->stall.round > 0 && key->stall.slice == s)) {
+            out->key = key;
+            out->route = r;
+        }
+    }
+    return down;
+}
+
 /* Rather a server that is gone than a rank that is late, rather that than
  * anything. */
 bool engine_look(const struct engine *e, const struct kvw_op *op,
@@ -54,19 +73,8 @@ bool engine_look(const struct engine *e, const struct kvw_op *op,
     out->key = NULL;
     for (size_t i = 0; i < op->piece_count; i++) {
         const struct piece *p = &op->pieces[i];
-        const struct slice *s = p->part.slice;
-        const struct key *key = s->owner;
-        bool down = !route_is_up(route_of(e, s));
 
-        if (p->done) {
-            continue;
-        }
-        if (out->key == NULL || down ||
-            (key->stall.round > 0 && key->stall.slice == s)) {
-            out->key = key;
-            out->route = route_of(e, s);
-        }
-        if (down) {
+        if (!p->done && look_at(e, &p->part, out)) {
             break;
         }
     }
@@ -100,28 +108,43 @@ static void copy_to_others(const struct piece *p)
     size_t offset = p->part.offset;
 
     for (uint32_t i = 1; i <= p->others; i++) {
-        memcpy((char *)p->data[i] + offset, (const char *)p->data[0] + offset,
+        memcpy((char *)p->part.outs[i] + offset,
+               (const char *)p->part.outs[0] + offset,
                count * kv_dtype_size(s->dtype));
+    }
+}
+
+static void no_stall(struct engine *e, const struct slice *s, uint64_t round)
+{
+    struct key *key = s->owner;
+
+    if (key->stall.slice == s && key->stall.round > 0 &&
+        key->stall.round <= round) {
+        key->stall.round = 0;
+        e->stalls--;
     }
 }
 
 static void succeeded(struct engine *e, struct piece *p, uint64_t round)
 {
-    struct key *key = p->part.slice->owner;
-
     if (p->part.pull) {
         if (p->others > 0) {
             copy_to_others(p);
         }
-        e->pulls++;
+        e->pulls += p->part.span;
     } else {
-        e->pushes++;
+        e->pushes += p->part.span;
     }
-    if (e->stalls > 0 && key->stall.slice == p->part.slice &&
-        key->stall.round > 0 && key->stall.round <= round) {
-        key->stall.round = 0;
-        e->stalls--;
+    for (uint32_t i = 0; e->stalls > 0 && i < p->part.span; i++) {
+        no_stall(e, courier_slice_of(&p->part, i), round);
     }
+}
+
+void engine_slice_refused(struct route *r, struct part *part,
+                          const struct slice *slice, enum kv_status status,
+                          const char *text)
+{
+    refused(r, part->owner, slice->owner, status, text);
 }
 
 void engine_one_less(struct engine *e, struct kvw_op *op)
@@ -161,6 +184,7 @@ static inline struct piece *start_piece(struct kvw_op *op, struct key *key,
     struct piece *p = &op->pieces[op->piece_count++];
 
     p->done = false;
+    p->part.span = 1;
     p->part.rows = NULL;
     p->part.slice = &key->slices[index];
     p->part.priority = op->priority;
@@ -179,7 +203,7 @@ struct part *engine_push(struct kvw_op *op, struct key *key, uint32_t index,
     p->part.pull = false;
     p->part.inputs = (const void *const *)data;
     p->part.input_count = data_count;
-    p->part.out = NULL;
+    p->part.outs = NULL;
     return &p->part;
 }
 
@@ -191,30 +215,73 @@ struct part *engine_pull(struct kvw_op *op, struct key *key, uint32_t index,
     p->part.pull = true;
     p->part.inputs = NULL;
     p->part.input_count = 0;
-    p->part.out = data[0];
-    p->data = data;
+    p->part.outs = data;
     p->others = data_count - 1;
     return &p->part;
 }
 
-static void submit(struct engine *e, struct kvw_op *op, size_t index)
+/* The one slice of an item's key that has one, and one tensor; else NULL. */
+static struct slice *only_slice(const struct op_item *item)
 {
-    struct op_item *push = op->pushes == NULL ? NULL : &op->pushes[index];
-    struct op_item *pull = op->pulls == NULL ? NULL : &op->pulls[index];
-    struct key *key = push != NULL ? push->key : pull->key;
+    return item->key->slice_count == 1 && item->data_count == 1
+               ? item->key->slices
+               : NULL;
+}
 
-    for (uint32_t i = 0; i < key->slice_count; i++) {
-        struct route *r = &e->routes[key->homes[i]];
+/* Slice `index` of an item, and in the same part the slices of as many of the
+ * `more` items behind it as go with it; returns how many items that are. */
+static size_t submit_part(struct engine *e, struct kvw_op *op,
+                          const struct op_item *item, uint32_t index,
+                          size_t more, bool pull)
+{
+    struct key *key = item->key;
+    struct part *p =
+        pull ? engine_pull(op, key, index, item->data, item->data_count)
+             : engine_push(op, key, index, item->data, item->data_count);
+    size_t taken = 1;
 
-        if (push != NULL) {
-            route_submit(r,
-                         engine_push(op, key, i, push->data, push->data_count));
-        }
-        if (pull != NULL) {
-            route_submit(r,
-                         engine_pull(op, key, i, pull->data, pull->data_count));
+    if (only_slice(item) != NULL) {
+        while (taken <= more) {
+            struct slice *s = only_slice(&item[taken]);
+
+            if (s == NULL || !courier_extend(p, s)) {
+                break;
+            }
+            taken++;
         }
     }
+    route_submit(&e->routes[key->homes[index]], p);
+    return taken;
+}
+
+/* All slices of an item; returns how many items went with it. */
+static size_t submit_item(struct engine *e, struct kvw_op *op,
+                          const struct op_item *item, size_t more, bool pull)
+{
+    size_t taken = 1;
+
+    for (uint32_t i = 0; i < item->key->slice_count; i++) {
+        taken = submit_part(e, op, item, i, more, pull);
+    }
+    return taken;
+}
+
+/* From item `first` on: as many as are pushed, or pulled, in one part. */
+static size_t submit(struct engine *e, struct kvw_op *op, size_t first)
+{
+    size_t more = op->item_count - first - 1, taken = 0;
+
+    if (op->pushes != NULL) {
+        more = submit_item(e, op, &op->pushes[first], more, false) - 1;
+    }
+    while (op->pulls != NULL && taken <= more) {
+        taken +=
+            submit_item(e, op, &op->pulls[first + taken], more - taken, true);
+        if (op->pushes == NULL) {
+            break;
+        }
+    }
+    return op->pulls == NULL ? more + 1 : taken;
 }
 
 /* These two apart: what is called for each key has no large locals. */
@@ -300,10 +367,11 @@ void engine_transfer(struct engine *e, struct kvw_op *op)
         engine_one_less(e, op);
         return;
     }
-    for (size_t i = 0; i < op->item_count; i++) {
-        submit(e, op, i);
-        if (i % BURST_KEYS == BURST_KEYS - 1) {
+    for (size_t i = 0, burst = 0; i < op->item_count;) {
+        i += submit(e, op, i);
+        if (i - burst >= BURST_KEYS) {
             engine_pump(e); /* The network need not wait for the rest. */
+            burst = i;
         }
     }
     engine_one_less(e, op);

@@ -387,11 +387,19 @@ static void stalled(void *ctx, const struct slice *slice,
     r->events->stalled(r, slice, m);
 }
 
-static void norms(void *ctx, struct part *push, const struct message *m)
+static void slice_refused(void *ctx, struct part *p, const struct slice *slice,
+                          enum kv_status status, const char *text)
 {
     struct route *r = ctx;
 
-    r->events->norms(r, push, m);
+    r->events->slice_refused(r, p, slice, status, text);
+}
+
+static void norms(void *ctx, const struct slice *slice, const struct message *m)
+{
+    struct route *r = ctx;
+
+    r->events->norms(r, slice, m);
 }
 
 /* --- Use ------------------------------------------------------------------ */
@@ -399,7 +407,8 @@ static void norms(void *ctx, struct part *push, const struct message *m)
 enum kv_status route_open(struct route *r, const struct route_config *config,
                           void *data)
 {
-    struct courier_io io = {send_frame, part_done, stalled, norms, r};
+    struct courier_io io = {send_frame, part_done, slice_refused,
+                            stalled,    norms,     r};
     enum kv_status status;
     uint64_t seed;
 
@@ -475,16 +484,6 @@ void route_pump(struct route *r)
     if (has_link(r)) {
         link_flush(&r->link);
     }
-}
-
-bool route_is_up(const struct route *r)
-{
-    return r->fsm.state == ROUTE_UP;
-}
-
-bool route_has_failed(const struct route *r)
-{
-    return r->fsm.state == ROUTE_FAILED;
 }
 
 void route_bytes(const struct route *r, uint64_t *in, uint64_t *out)

@@ -67,9 +67,13 @@ struct route_events {
     void (*up)(struct route *r);
     void (*part_done)(struct route *r, struct part *p, enum kv_status status,
                       const char *text, uint64_t round);
+    void (*slice_refused)(struct route *r, struct part *p,
+                          const struct slice *slice, enum kv_status status,
+                          const char *text);
     void (*stalled)(struct route *r, const struct slice *slice,
                     const struct message *m);
-    void (*norms)(struct route *r, struct part *push, const struct message *m);
+    void (*norms)(struct route *r, const struct slice *slice,
+                  const struct message *m);
     /* There may be something to send: route_pump() it, soon. */
     void (*ready)(struct route *r);
     void (*failed)(struct route *r); /* r->status, r->text. */
@@ -125,8 +129,15 @@ void route_restart(struct route *r);
 /* Send what there is room for. */
 void route_pump(struct route *r);
 
-bool route_is_up(const struct route *r);
-bool route_has_failed(const struct route *r);
+static inline bool route_is_up(const struct route *r)
+{
+    return r->fsm.state == ROUTE_UP;
+}
+
+static inline bool route_has_failed(const struct route *r)
+{
+    return r->fsm.state == ROUTE_FAILED;
+}
 
 /* Bytes in both directions, of all its links. */
 void route_bytes(const struct route *r, uint64_t *in, uint64_t *out);

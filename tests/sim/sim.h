@@ -33,7 +33,8 @@
 #include "tests/sim/sim_worker.h"
 
 struct sim_faults {
-    uint64_t cuts, kills, crashes, intruders, halves, waits, sheds, stale;
+    uint64_t cuts, kills, crashes, intruders, halves, waits, sheds, stale,
+        spans;
 };
 
 struct sim {

@@ -64,6 +64,13 @@ static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
     static const enum kv_dtype dtypes[] = {KV_F32, KV_F32, KV_F16, KV_BF16};
     struct plan_slice *s = &p->slice[i];
 
+    if (i > 0 && s[-1].rows == 0 && !p->crowded && below(random, 2) == 0) {
+        *s = s[-1];
+        s->key_id = i / 2;
+        s->index = i % 2;
+        s->twin = true;
+        return;
+    }
     s->shard = below(random, p->shards);
     s->key_id = i / 2;
     s->index = i % 2;

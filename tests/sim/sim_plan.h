@@ -40,6 +40,7 @@ struct plan_slice {
     uint32_t shard, key_id, index;
     enum kv_dtype dtype;
     size_t count, size;
+    bool twin;     /* Of the slice before it: they can travel as a span. */
     uint32_t rows; /* Of a row_sparse slice; 0: it is dense. */
     size_t row_length;
     uint32_t pushes[PLAN_STEPS_MAX];

@@ -66,7 +66,8 @@ static void make_op(struct sim_worker *w, uint32_t slice, uint32_t n,
     if (pull) {
         op->tensors[0] = mem_zalloc(1, OFFSET + w->sim->plan.slice[slice].size);
         KV_CHECK(op->tensors[0] != NULL);
-        op->part.out = op->tensors[0];
+        op->outs[0] = op->tensors[0];
+        op->part.outs = op->outs;
     } else {
         make_push(w, op);
     }
@@ -101,6 +102,51 @@ void sim_step_begin(struct sim_worker *w)
     w->begun = true;
 }
 
+/* The slice's next op, submitted as far as the app is concerned; NULL when a
+ * life before has done it. */
+static struct sim_op *take_op(struct sim_worker *w, uint32_t i)
+{
+    struct sim_op *op = &w->ops[i][w->next_op[i]++];
+
+    w->left--;
+    if (op->part.slice == NULL) {
+        return NULL;
+    }
+    if (!op->part.pull) {
+        w->pushed[i] = op->version;
+    }
+    w->unanswered++;
+    sim_note(w->sim, op->part.pull ? "pull" : "push", w->rank, i, op->version);
+    return op;
+}
+
+/* Let the next slice's op of the same kind go with `first`, behind `last`;
+ * NULL: there is none that can. */
+static struct sim_op *add_twin(struct sim_worker *w, struct sim_op *first,
+                               struct sim_op *last)
+{
+    const struct plan *p = &w->sim->plan;
+    uint32_t i = last->slice + 1, n = first->part.span;
+    struct sim_op *op;
+
+    if (i >= p->slices || !p->slice[i].twin || first->part.input_count > 1 ||
+        w->next_op[i] == p->ops[w->rank][w->saved.step][i].count ||
+        sim_chance(w->sim, 20)) {
+        return NULL;
+    }
+    op = &w->ops[i][w->next_op[i]];
+    if (op->part.slice == NULL || op->part.pull != first->part.pull) {
+        return NULL;
+    }
+    first->inputs[n] = op->tensors[0];
+    first->outs[n] = op->tensors[0];
+    if (!courier_extend(&first->part, op->part.slice)) {
+        return NULL;
+    }
+    last->next = take_op(w, i);
+    return op;
+}
+
 void sim_step_submit(struct sim_worker *w)
 {
     const struct plan *p = &w->sim->plan;
@@ -110,16 +156,14 @@ void sim_step_submit(struct sim_worker *w)
     while (w->next_op[i] == p->ops[w->rank][w->saved.step][i].count) {
         i = (i + 1) % p->slices;
     }
-    op = &w->ops[i][w->next_op[i]++];
-    w->left--;
-    if (op->part.slice == NULL) {
+    op = take_op(w, i);
+    if (op == NULL) {
         return;
     }
-    if (!op->part.pull) {
-        w->pushed[i] = op->version;
+    op->part.span = 1;
+    for (struct sim_op *last = op; last != NULL;) {
+        last = add_twin(w, op, last);
     }
-    w->unanswered++;
-    sim_note(w->sim, op->part.pull ? "pull" : "push", w->rank, i, op->version);
     courier_submit(w->lanes[p->slice[i].shard].courier, &op->part);
 }
 
@@ -150,10 +194,10 @@ void sim_step_end(struct sim_worker *w)
     w->begun = false;
 }
 
-void sim_app_part_done(struct sim_worker *w, struct part *p,
-                       enum kv_status status, const char *text, uint64_t round)
+static void op_done(struct sim_worker *w, const struct sim_op *op,
+                    enum kv_status status, const char *text, uint64_t round)
 {
-    const struct sim_op *op = p->owner;
+    const struct part *p = &op->part;
     const char *wrong;
 
     if (status != KV_OK) {
@@ -176,4 +220,20 @@ void sim_app_part_done(struct sim_worker *w, struct part *p,
         sim_fail(w->sim, "rank %u slice %u round %u: %s", w->rank, op->slice,
                  op->version, wrong);
     }
+}
+
+void sim_app_part_done(struct sim_worker *w, struct part *p,
+                       enum kv_status status, const char *text, uint64_t round)
+{
+    uint32_t slices = 0;
+
+    for (const struct sim_op *op = p->owner; op != NULL; op = op->next) {
+        op_done(w, op, status, text, round);
+        slices++;
+    }
+    if (slices != p->span) {
+        sim_fail(w->sim, "rank %u: %u slices of a span of %u came back",
+                 w->rank, slices, p->span);
+    }
+    w->sim->faults.spans += slices > 1;
 }

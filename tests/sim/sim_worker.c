@@ -37,10 +37,22 @@ static void on_stalled(void *ctx, const struct slice *slice,
     lane->worker->stalls += m->stalled.missing_count;
 }
 
-static void on_norms(void *ctx, struct part *push, const struct message *m)
+static void on_slice_refused(void *ctx, struct part *p,
+                             const struct slice *slice, enum kv_status status,
+                             const char *text)
+{
+    struct sim_lane *lane = ctx;
+
+    (void)p;
+    sim_fail(lane->worker->sim, "rank %u slot %u is refused: %s: %s",
+             lane->worker->rank, slice->slot, kv_strstatus(status), text);
+}
+
+static void on_norms(void *ctx, const struct slice *slice,
+                     const struct message *m)
 {
     (void)ctx;
-    (void)push;
+    (void)slice;
     (void)m; /* No optimizer of the simulation needs them. */
 }
 
@@ -199,8 +211,8 @@ void sim_worker_start(struct sim_worker *w)
     bufpool_init(&w->buffers, (size_t)4 << 20);
     for (uint32_t i = 0; i < w->sim->plan.shards; i++) {
         struct sim_lane *lane = &w->lanes[i];
-        struct courier_io io = {on_send, on_part_done, on_stalled, on_norms,
-                                lane};
+        struct courier_io io = {on_send,    on_part_done, on_slice_refused,
+                                on_stalled, on_norms,     lane};
 
         lane->worker = w;
         KV_CHECK(courier_init(&lane->courier, &io, &w->buffers) == KV_OK);

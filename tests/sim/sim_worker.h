@@ -29,8 +29,10 @@ struct sim_op {
     uint32_t slice;
     uint32_t version; /* Pushes of this rank before it, and with it. */
     unsigned char *tensors[PLAN_INPUTS_MAX]; /* Owned. */
-    const void *inputs[PLAN_INPUTS_MAX];
-    uint32_t set; /* Of rows. */
+    const void *inputs[PLAN_SLICES_MAX]; /* Of a span, one for each slice. */
+    void *outs[PLAN_SLICES_MAX];
+    struct sim_op *next; /* In the same span. */
+    uint32_t set;        /* Of rows. */
     struct part_rows rows;
     int64_t row_numbers[PLAN_ROWS_MAX];
 };

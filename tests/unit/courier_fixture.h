@@ -52,7 +52,9 @@ struct fixture {
     uint64_t done_version;
     struct part *submit_when_done;
     size_t stalled, replies;
-    struct part *asked; /* Whose norms came last. */
+    const struct slice *asked; /* Whose norms came last. */
+    const struct slice *refused[FRAMES];
+    size_t refused_count;
     enum kv_status reply_status;
     enum message_kind reply_kind;
 };
@@ -113,13 +115,25 @@ static inline void on_stalled(void *ctx, const struct slice *slice,
     f->stalled += slice == &f->slices[m->stalled.slot];
 }
 
-static inline void on_norms(void *ctx, struct part *push,
+static inline void on_slice_refused(void *ctx, struct part *p,
+                                    const struct slice *slice,
+                                    enum kv_status status, const char *text)
+{
+    struct fixture *f = ctx;
+
+    (void)p;
+    (void)status;
+    (void)text;
+    f->refused[f->refused_count++ % FRAMES] = slice;
+}
+
+static inline void on_norms(void *ctx, const struct slice *slice,
                             const struct message *m)
 {
     struct fixture *f = ctx;
 
     (void)m;
-    f->asked = push;
+    f->asked = slice;
 }
 
 static inline void on_reply(struct request *r, enum kv_status status,
@@ -139,7 +153,8 @@ static inline void on_reply(struct request *r, enum kv_status status,
 static inline int set_up(void **state)
 {
     struct fixture *f = mem_zalloc(1, sizeof *f);
-    struct courier_io io = {on_send, on_part_done, on_stalled, on_norms, f};
+    struct courier_io io = {on_send,    on_part_done, on_slice_refused,
+                            on_stalled, on_norms,     f};
 
     bufpool_init(&f->buffers, (size_t)8 << 20);
     if (courier_init(&f->courier, &io, &f->buffers) != KV_OK) {
@@ -174,6 +189,7 @@ static inline int tear_down(void **state)
 
 static float tensor[2][LARGE], value[LARGE];
 static const void *const inputs[2] = {tensor[0], tensor[1]};
+static void *const outs[1] = {value};
 
 static inline struct part *next_part(struct fixture *f, uint32_t slot)
 {
@@ -200,7 +216,7 @@ static inline struct part *pull(struct fixture *f, uint32_t slot)
     struct part *p = next_part(f, slot);
 
     p->pull = true;
-    p->out = value;
+    p->outs = outs;
     courier_submit(f->courier, p);
     return p;
 }
