@@ -316,22 +316,30 @@ static int find_codec(const struct kvw *kv, const char *params,
 {
     struct settings_error wrong;
     struct settings_pairs pairs;
+    const char *type = NULL, *other = NULL;
     char names[128];
 
     if (settings_pairs(params, &pairs, &wrong) != KV_OK) {
         return failure(kv->number, KV_EINVAL, "compression: %s", wrong.text);
     }
-    if (pairs.count != 1 || strcmp(pairs.pair[0].name, "type") != 0) {
-        return failure(kv->number, KV_EINVAL,
-                       "compression '%.64s' is not of the form type=NAME",
-                       params);
+    for (size_t i = 0; i < pairs.count; i++) {
+        bool is_type = strcmp(pairs.pair[i].name, "type") == 0;
+
+        *(is_type ? &type : &other) =
+            is_type ? pairs.pair[i].value : pairs.pair[i].name;
     }
-    *out = kv_codec_find(pairs.pair[0].value);
+    *out = type != NULL ? kv_codec_find(type) : NULL;
     if (*out == NULL) {
         kv_codec_names(names, sizeof names);
         return failure(kv->number, KV_EINVAL,
-                       "unknown compression type '%s'; known: %s",
-                       pairs.pair[0].value, names);
+                       "compression '%.64s' has no type that is known: "
+                       "type=NAME, of %s",
+                       params, names);
+    }
+    if (other != NULL) {
+        return failure(kv->number, KV_EINVAL,
+                       "compression of type %s has no parameter '%s'", type,
+                       other);
     }
     return KVW_OK;
 }

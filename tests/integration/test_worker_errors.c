@@ -325,8 +325,10 @@ static void test_unknown_compression_is_told_what_there_is(void **state)
     struct kvw *kv = c.kv[0];
 
     (void)state;
-    expect_error(kv, kvw_set_gradient_compression(kv, "type=2bit"), KVW_EINVAL,
-                 "2bit", "fp16", "none", NULL);
+    expect_error(kv, kvw_set_gradient_compression(kv, "type=2b,x=1"),
+                 KVW_EINVAL, "2b", "fp16", "none", NULL);
+    expect_error(kv, kvw_set_gradient_compression(kv, "type=fp16,x=1"),
+                 KVW_EINVAL, "fp16 has no parameter 'x'", NULL);
     expect_error(kv, kvw_set_gradient_compression(kv, "fp16"), KVW_EINVAL,
                  "fp16", NULL);
     expect_error(kv, kvw_set_gradient_compression(kv, NULL), KVW_EINVAL,
