@@ -152,7 +152,7 @@ $(BUILD)/gen/kv.pb-c.o: $(BUILD)/gen/kv.pb-c.c $(BUILD)/flags # Not our code: no
 
 $(BUILD)/gen/golden.h: tests/unit/golden.json tests/unit/golden.py
 	$(say) TABLE; tests/unit/golden.py $< > $@
-$(call OBJ,tests/unit/test_optim_golden.c): $(BUILD)/gen/golden.h
+$(call OBJ,$(wildcard tests/unit/test_*golden.c) tests/unit/test_optim_norms.c): $(BUILD)/gen/golden.h
 
 # --- Tests: one program a file, with the fakes whose headers it includes ---------------
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Make a C table of the optimizer results in golden.json.
+"""Make C tables of what is in golden.json.
 
 golden.py golden.json > golden.h
 
-The file has the numbers that MXNet's formulas give for three updates. Where
-MXNet 1.x and 2.x differ, the table has 1.x's.
+The file has the numbers that MXNet's formulas give for three updates, and how
+MXNet cuts values and spreads them over servers. Where 1.x and 2.x differ, the
+table of updates has 1.x's.
 """
 import json
 import sys
@@ -24,7 +25,6 @@ OWN_PARAMS = {
     "adadelta": {"lr": None},
     "adagrad": {"eps": "eps"},
     "adamax": {"eps": None},
-    "lars": {"eps": "eps"},
     "rmsprop": {"rho": "gamma1", "mu": "gamma2"},
 }
 
@@ -56,13 +56,13 @@ def array(values, suffix=""):
     """A C initializer of a number or of lists of them."""
     if isinstance(values, list):
         return "{" + ", ".join(array(v, suffix) for v in values) + "}"
-    return "NAN" if values != values else repr(float(values)) + suffix
+    if isinstance(values, int):
+        return repr(values)
+    return "NAN" if values != values else repr(values) + suffix
 
 
-def main():
-    """Write the table."""
-    with open(sys.argv[1], encoding="ascii") as file:
-        golden = json.load(file)["optimizers"]
+def updates(golden):
+    """Weights and state."""
     results = golden["results"]
     old = {label.split()[0] for label in results if "1.x" in label}
     grads = golden["grads"]
@@ -91,6 +91,62 @@ static const struct golden goldens[] = {{""")
         print(f"     {array(result['w_after_steps'])},")
         print(f"     {array(slots or [[0]])}}},")
     print("};")
+
+
+def cuts(name, parts):
+    """How MXNet cuts values, {"SIZE/SERVERS": sizes}."""
+    print(f"\nstatic const struct golden_cut {name}[] = {{")
+    for label, sizes in parts.items():
+        size, servers = label.split("/")
+        print(f"    {{{size}, {servers}, {array(sizes)}}},")
+    print("};")
+
+
+def placement(golden):
+    """Where MXNet puts whole keys, and slices of its P3 store."""
+    keys = golden["small_key_server"]
+    count = len(next(iter(keys.values())))
+    print(f"""
+#define GOLDEN_KEYS {count}
+
+static const struct {{
+    unsigned servers;
+    unsigned server[GOLDEN_KEYS]; /* Of keys 0, 1, ... */
+}} golden_places[] = {{""")
+    for servers, places in keys.items():
+        print(f"    {{{servers}, {array(places)}}},")
+    print("};")
+
+    p3 = golden["p3"]
+    slices = p3["slices(server,pskey_offset,elems)"]
+    flat = [[key, elems] for key, cut in enumerate(slices)
+            for _, _, elems in cut]
+    print(f"""
+#define GOLDEN_P3_SERVERS {p3["S"]}
+#define GOLDEN_P3_SLICE {max(elems for _, elems in flat)}
+
+static const unsigned long long golden_p3_keys[] = {array(p3["sizes"])};
+
+static const struct {{
+    unsigned key;
+    unsigned long long size;
+}} golden_p3_slices[] = {array(flat)};""")
+
+
+def main():
+    """Write the tables."""
+    with open(sys.argv[1], encoding="ascii") as file:
+        golden = json.load(file)
+    updates(golden["optimizers"])
+    print("""
+struct golden_cut {
+    unsigned long long size;
+    unsigned servers;
+    unsigned long long part[8]; /* The servers' in order. */
+};""")
+    cuts("golden_dense", golden["dense_parts"])
+    cuts("golden_rows", golden["rowsparse_rows"])
+    placement(golden)
 
 
 main()

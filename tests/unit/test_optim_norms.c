@@ -1,3 +1,4 @@
+#include "golden.h"
 #include "tests/unit/optim_key_fixture.h"
 
 #define COUNT_MAX 5000
@@ -21,65 +22,30 @@ static int set_up(void **state)
 
 /* --- MXNet's numbers ------------------------------------------------------ */
 
-struct golden {
-    const char *name, *params;
-    double weight[3][4];
-    double slot[2][4];
-};
-
-static const float golden_start[4] = {1, -2, 0.5f, 0};
-static const float golden_gradient[3][4] = {
-    {0.1f, -0.2f, 0.3f, 0}, {0.4f, 0.5f, -0.6f, 0.7f}, {-0.1f, 0, 0.9f, -0.8f}};
-
-#define COMMON "lr=0.1,wd=0.01,rescale_grad=0.5,clip_gradient=0.2"
-
-static const struct golden goldens[] = {
-    {"lars",
-     COMMON ",momentum=0.9,eta=0.001,epsilon=1e-8",
-     {{0.999934533, -1.999869067, 0.499830878, 0},
-      {0.99979325, -1.999821824, 0.499755148, -7.8441e-05},
-      {0.999680711, -1.999771999, 0.499612096, -7.5967e-05}},
-     {{-0.00011254, 4.9825e-05, -0.000143053, 2.474e-06}}},
-    {"lamb",
-     COMMON ",bias_correction=1,epsilon=1e-6",
-     {{0.8679339, -1.866624981, 0.368585962, 0},
-      {0.715849283, -1.925792471, 0.400912522, -0.12672414},
-      {0.54831208, -2.010626356, 0.308769495, -0.111783358}},
-     {{0.01705, 0.0099, 0.01415, -0.002},
-      {4.4955e-05, 4.994e-05, 0.000102415, 7.996e-05}}},
-    {"lamb",
-     COMMON ",bias_correction=0,epsilon=1e-6",
-     {{0.867814582, -1.867355975, 0.367967512, 0},
-      {0.716793944, -1.928981615, 0.400789537, -0.126779208},
-      {0.550938792, -2.018840856, 0.309586218, -0.112149495}},
-     {{0.01705, 0.0099, 0.01415, -0.002},
-      {4.4955e-05, 4.994e-05, 0.000102415, 7.996e-05}}},
-    {"lans",
-     COMMON ",epsilon=1e-6",
-     {{0.867932881, -1.86662528, 0.368586682, 0},
-      {0.707184194, -1.880923258, 0.38527203, -0.124870613},
-      {0.555151089, -1.886759142, 0.278612657, -0.096811253}},
-     {{0.025923941, 0.0018, 0.0182, -0.002},
-      {8.6729e-05, 7.988e-05, 0.00011988, 7.996e-05}}},
-};
-
 static void test_three_updates_give_mxnets_numbers(void **state)
 {
     struct fixture *f = *state;
     struct key *k = &f->a;
+    size_t seen = 0;
 
     for (size_t i = 0; i < sizeof goldens / sizeof *goldens; i++) {
         const struct golden *g = &goldens[i];
 
+        if (key_spec(g->name, "").optim->passes == 0) {
+            continue; /* test_optim_golden.c has these. */
+        }
         key_start(k, g->name, g->params, 4, golden_start);
+        assert_int_equal(k->spec.optim->slots(k->spec.params), g->slots);
         for (int t = 0; t < 3; t++) {
             key_update(k, golden_gradient[t]);
-            key_expect(key_weight(k), g->weight[t], 4, 1e-6, g->params);
+            key_expect(key_weight(k), g->weight[t], 4, 1e-6, g->label);
         }
-        for (unsigned s = 0; s < k->spec.optim->slots(k->spec.params); s++) {
-            key_expect(key_slot(k, s), g->slot[s], 4, 1e-8, g->params);
+        for (unsigned s = 0; s < g->slots; s++) {
+            key_expect(key_slot(k, s), g->slot[s], 4, 1e-8, g->label);
         }
+        seen++;
     }
+    assert_int_equal(seen, 4);
 }
 
 /* --- The papers' formulas, in double -------------------------------------- */
