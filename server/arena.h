@@ -91,6 +91,13 @@ void arena_keep(struct arena *a, void *block, uint32_t kind);
 void arena_hold(struct arena *a, void *block);
 void arena_release(struct arena *a, void *block);
 
+/* The block is about to be held or released: have its header near by then. */
+static inline __attribute__((always_inline)) void
+arena_prefetch(const void *block)
+{
+    __builtin_prefetch((const char *)block - 1, 1);
+}
+
 /* Commit: everything written before is visible to whoever sees the value. */
 void arena_store(uint64_t *word, uint64_t value);
 

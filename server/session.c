@@ -111,6 +111,16 @@ static void push_direct(struct session *s, const struct message *m,
     push_slot(s, m, run, run->slot, b->data, b, now_ms);
 }
 
+static void push_rows(struct session *s, const struct message *m,
+                      const struct run *run, const unsigned char *at,
+                      uint64_t now_ms)
+{
+    for (uint32_t n = 0; n < run->count; n++) {
+        push_slot(s, m, run, run->slot + n, at, NULL, now_ms);
+        at += run->size;
+    }
+}
+
 static enum kv_status on_push(struct session *s, const struct message *m,
                               const void *payload, uint64_t now_ms)
 {
@@ -124,10 +134,12 @@ static enum kv_status on_push(struct session *s, const struct message *m,
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
         const struct run *run = &m->batch.runs[i];
 
-        for (uint32_t n = 0; n < run->count; n++) {
-            push_slot(s, m, run, run->slot + n, at, NULL, now_ms);
-            at += run->size;
+        if (m->batch.rows) {
+            push_rows(s, m, run, at, now_ms);
+        } else {
+            shard_push_run(s->shard, s->rank, run, m->batch.codec, at, now_ms);
         }
+        at += (size_t)run->count * run->size;
     }
     return KV_OK;
 }

@@ -42,6 +42,7 @@
 #include "common/base/status.h"
 #include "common/codec/codec.h"
 #include "common/optim/optim.h"
+#include "proto/message.h" /* struct run */
 #include "server/arena.h"
 #include "server/policy.h"
 
@@ -114,8 +115,13 @@ void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
                 uint32_t codec, const void *payload, size_t size,
                 struct buffer *buffer, uint64_t now_ms);
 
-/* The same with some rows of a row_sparse slice: the payload is u32 n, n u32
- * rows in ascending order, and then those rows. */
+/* One push for each slice of the run, whose payloads lie one behind the other
+ * and are borrowed. */
+void shard_push_run(struct shard *s, uint32_t rank, const struct run *run,
+                    uint32_t codec, const void *payload, uint64_t now_ms);
+
+/* shard_push() with some rows of a row_sparse slice: the payload is u32 n, n
+ * u32 rows in ascending order, and then those rows. */
 void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, uint32_t codec, const void *payload,
                      size_t size, struct buffer *buffer, uint64_t now_ms);
