@@ -13,9 +13,11 @@ enum kv_status arguments_key(const struct kvw_key *key, struct key_spec *out,
 {
     size_t size;
 
-    memset(out, 0, sizeof *out);
     out->name = key->name;
     out->number = key->name == NULL ? key->number : 0;
+    out->dtype = KV_F32;
+    out->dims = 0;
+    out->storage = KV_DENSE;
     if (key->name == NULL) {
         return KV_OK;
     }
@@ -44,7 +46,7 @@ enum kv_status arguments_key(const struct kvw_key *key, struct key_spec *out,
 /* NULL if it is fine. */
 static const char *wrong_shape(const struct kvw_tensor *t)
 {
-    uint64_t left = KV_COUNT_MAX;
+    uint64_t count = 1;
 
     if (t->dims < 1 || t->dims > KVW_DIMS_MAX) {
         return "it has 1 to 8 dimensions";
@@ -53,10 +55,10 @@ static const char *wrong_shape(const struct kvw_tensor *t)
         if (t->shape[i] == 0) {
             return "no dimension is 0";
         }
-        if (t->shape[i] > left) {
+        if (__builtin_mul_overflow(count, t->shape[i], &count) ||
+            count > KV_COUNT_MAX) {
             return "it has at most 2^40 elements";
         }
-        left /= t->shape[i];
     }
     return NULL;
 }
@@ -177,14 +179,25 @@ static enum kv_status take_item(struct cursor *at, const struct kvw_item *item,
     return KV_OK;
 }
 
-static void count_items(const struct kvw_item *items, size_t count,
-                        size_t *tensors, size_t *name_bytes)
+static bool has_rows(const struct kvw_item *item)
+{
+    for (uint32_t i = 0; item->tensors != NULL && i < item->tensor_count; i++) {
+        if (item->tensors[i].storage != KVW_DENSE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void arguments_look(const struct kvw_item *items, size_t count,
+                    struct arguments_survey *s)
 {
     for (size_t i = 0; items != NULL && i < count; i++) {
         const char *name = items[i].key.name;
 
-        *tensors += items[i].tensor_count;
-        *name_bytes += name == NULL ? 0 : strnlen(name, KV_KEY_NAME_MAX) + 1;
+        s->tensors += items[i].tensor_count;
+        s->name_bytes += name == NULL ? 0 : strnlen(name, KV_KEY_NAME_MAX) + 1;
+        s->rows = s->rows || has_rows(&items[i]);
     }
 }
 
@@ -233,10 +246,10 @@ static enum kv_status check_pairs(const struct kvw_op *op,
 
 enum kv_status arguments_items(struct kvw_op *op, const struct kvw_item *pushes,
                                const struct kvw_item *pulls, size_t count,
+                               const struct arguments_survey *s,
                                char text[ARGUMENTS_TEXT_MAX])
 {
     size_t sides = (size_t)(pushes != NULL) + (size_t)(pulls != NULL);
-    size_t tensors = 0, name_bytes = 0;
     enum kv_status status;
     struct cursor at;
 
@@ -245,9 +258,7 @@ enum kv_status arguments_items(struct kvw_op *op, const struct kvw_item *pushes,
                  KV_KEYS_MAX);
         return KV_EINVAL;
     }
-    count_items(pushes, count, &tensors, &name_bytes);
-    count_items(pulls, count, &tensors, &name_bytes);
-    status = op_reserve(op, sides * count, tensors, name_bytes);
+    status = op_reserve(op, sides * count, s->tensors, s->name_bytes);
     if (status != KV_OK) {
         snprintf(text, ARGUMENTS_TEXT_MAX, "out of memory for %zu items",
                  count);

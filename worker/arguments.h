@@ -23,11 +23,22 @@ KV_MUST_CHECK enum kv_status arguments_spec(const struct kvw_item *item,
                                             struct key_spec *out,
                                             char text[ARGUMENTS_TEXT_MAX]);
 
-/* `pushes` or `pulls` may be NULL, not both. */
+/* What a call brings, seen in one look at all of it, before it is checked. */
+struct arguments_survey {
+    size_t tensors, name_bytes;
+    bool rows; /* Some tensor is row_sparse. */
+};
+
+/* Adds to `s`, which begins as zeros; `items` may be NULL. */
+void arguments_look(const struct kvw_item *items, size_t count,
+                    struct arguments_survey *s);
+
+/* `pushes` or `pulls` may be NULL, not both; `s` has been told of both. */
 KV_MUST_CHECK enum kv_status arguments_items(struct kvw_op *op,
                                              const struct kvw_item *pushes,
                                              const struct kvw_item *pulls,
                                              size_t count,
+                                             const struct arguments_survey *s,
                                              char text[ARGUMENTS_TEXT_MAX]);
 
 /* Let the pushes read from a copy (KVW_COPY). */

@@ -54,13 +54,14 @@ struct slice {
     struct courier *courier; /* Borrowed: where it lives. */
     uint32_t slot;           /* On that shard; from Opened. */
     enum kv_dtype dtype;
-    size_t count;    /* Elements. */
     uint64_t pushed; /* Round of the last push that was sent. */
-    void *owner;     /* The key, for messages. */
     /* Private. */
     size_t size;              /* Bytes. */
     struct part *push, *pull; /* Ready or sent, not answered; or a span. */
     struct list waiting;      /* Parts, in order. */
+    /* Not private. */
+    size_t count; /* Elements. */
+    void *owner;  /* The key, for messages. */
 };
 
 /* Of a row_sparse slice: which rows are pushed, or pulled. */

@@ -297,7 +297,7 @@ static bool make_newcomers(struct registration *r)
 
         n->all = r;
         n->item = &op->pushes[i];
-        n->key = keys_new(&n->item->spec);
+        n->key = keys_new(&r->engine->keys, &n->item->spec);
         if (n->key == NULL) {
             return false;
         }

@@ -244,6 +244,7 @@ static size_t submit_part(struct engine *e, struct kvw_op *op,
         while (taken <= more) {
             struct slice *s = only_slice(&item[taken]);
 
+            keys_fetch_ahead(item[taken].key);
             if (s == NULL || !courier_extend(p, s)) {
                 break;
             }
@@ -349,7 +350,7 @@ static bool prepare(struct engine *e, struct kvw_op *op, size_t *pieces)
             return false;
         }
         key = push != NULL ? push->key : pull->key;
-        __builtin_prefetch(key->follower);
+        keys_fetch_ahead(key);
         if (named_twice(e, op, key)) {
             return false;
         }

@@ -8,9 +8,37 @@
 
 /* --- One key -------------------------------------------------------------- */
 
-struct key *keys_new(const struct key_spec *spec)
+static void leave_block(struct key_block *b)
 {
-    struct key *key = mem_zalloc(1, sizeof *key);
+    if (b != NULL && --b->live == 0) {
+        mem_free(b);
+    }
+}
+
+/* Zeroed, but for its block. */
+static struct key *take_place(struct keys *k)
+{
+    struct key *key;
+
+    if (k->block == NULL || k->block->used == KEYS_BLOCK) {
+        struct key_block *b = mem_zalloc(1, sizeof *b);
+
+        if (b == NULL) {
+            return NULL;
+        }
+        leave_block(k->block);
+        b->live = 1;
+        k->block = b;
+    }
+    key = &k->block->keys[k->block->used++];
+    key->block = k->block;
+    k->block->live++;
+    return key;
+}
+
+struct key *keys_new(struct keys *k, const struct key_spec *spec)
+{
+    struct key *key = take_place(k);
 
     if (key == NULL) {
         return NULL;
@@ -23,7 +51,7 @@ struct key *keys_new(const struct key_spec *spec)
     if (spec->name != NULL) {
         key->spec.name = mem_strdup(spec->name);
         if (key->spec.name == NULL) {
-            mem_free(key);
+            leave_block(key->block);
             return NULL;
         }
     }
@@ -36,9 +64,13 @@ void keys_free(struct key *key)
         return;
     }
     mem_free((char *)key->spec.name);
-    mem_free(key->slices);
-    mem_free(key->homes);
-    mem_free(key);
+    if (key->slices != &key->only) {
+        mem_free(key->slices);
+    }
+    if (key->homes != &key->only_home) {
+        mem_free(key->homes);
+    }
+    leave_block(key->block);
 }
 
 enum kv_status keys_cut(struct key *key, uint64_t step, uint64_t slice_count)
@@ -46,8 +78,13 @@ enum kv_status keys_cut(struct key *key, uint64_t step, uint64_t slice_count)
     if (step == 0 || slice_count != (key->count - 1) / step + 1) {
         return KV_EPROTO;
     }
-    key->slices = mem_zalloc(slice_count, sizeof *key->slices);
-    key->homes = mem_zalloc(slice_count, sizeof *key->homes);
+    if (slice_count == 1) {
+        key->slices = &key->only;
+        key->homes = &key->only_home;
+    } else {
+        key->slices = mem_zalloc(slice_count, sizeof *key->slices);
+        key->homes = mem_zalloc(slice_count, sizeof *key->homes);
+    }
     if (key->slices == NULL || key->homes == NULL) {
         return KV_ENOMEM; /* keys_free() has the rest. */
     }
@@ -144,6 +181,7 @@ void keys_init(struct keys *k)
 {
     map_init(&k->by_number);
     strmap_init(&k->by_name);
+    k->block = NULL;
 }
 
 void keys_fini(struct keys *k)
@@ -160,6 +198,8 @@ void keys_fini(struct keys *k)
     }
     map_fini(&k->by_number);
     strmap_fini(&k->by_name);
+    leave_block(k->block);
+    k->block = NULL;
 }
 
 struct key *keys_find(const struct keys *k, const struct key_spec *spec)

@@ -40,30 +40,55 @@ struct key_stall {
     bool connected;
 };
 
-/* What each push and pull looks at comes first, in two cache lines. */
+/* What each push and pull looks at comes first, in few cache lines. */
 struct key {
     struct key *follower; /* Came after it in a call; a guess for the next. */
     uint64_t named_by;    /* The last operation that named it. */
-    struct slice *slices; /* Owned. */
-    uint32_t *homes;      /* Owned; for each slice, the index of its route. */
-    uint64_t slice_step;  /* Elements of each slice but the last. */
+    struct slice *slices; /* `only`, or owned. */
+    uint32_t *homes;      /* `only_home`, or owned; for each slice, the index of
+                             its route. */
     struct key_spec spec; /* Its name is the key's own copy. */
     uint32_t slice_count;
-    uint64_t count; /* Elements. */
+    uint32_t only_home;
+    struct slice only;
+    uint64_t slice_step; /* Elements of each slice but the last. */
+    uint64_t count;      /* Elements. */
     struct key_stall stall;
     struct key *next_lost;     /* For who has it in no table. */
     struct local_value *value; /* Of a local store, which has no slices. */
+    struct key_block *block;   /* That it lies in. */
+};
+
+/* Keys that are made one after the other lie side by side: a model of many
+ * small ones is read in line, and may be fetched ahead. */
+#define KEYS_BLOCK 64
+
+struct key_block {
+    uint32_t used, live; /* Keys; `live` counts the table, too. */
+    struct key keys[KEYS_BLOCK];
 };
 
 struct keys {
     struct map by_number;
     struct strmap by_name;
+    struct key_block *block; /* Where the next one goes, or NULL. */
 };
 
 void keys_init(struct keys *k);
 void keys_fini(struct keys *k); /* Frees the keys, too. */
 
 struct key *keys_find(const struct keys *k, const struct key_spec *spec);
+
+/* Whoever goes through keys in the order of a call will want the one that lies
+ * some places on, soon. */
+static inline void keys_fetch_ahead(const struct key *key)
+{
+    uintptr_t ahead = (uintptr_t)key + 6 * sizeof *key;
+
+    for (size_t line = 0; line < offsetof(struct key, slice_step); line += 64) {
+        __builtin_prefetch((const void *)(ahead + line));
+    }
+}
 
 /* The same, for the key that comes after `before` in a call (NULL: the first):
  * calls name the same keys in the same order, and a guess saves the search. A
@@ -77,8 +102,8 @@ KV_MUST_CHECK enum kv_status keys_add(struct keys *k, struct key *key);
 /* The key, taken back. */
 struct key *keys_remove(struct keys *k, const struct key_spec *spec);
 
-/* NULL when out of memory. It has no slices yet. */
-struct key *keys_new(const struct key_spec *spec);
+/* NULL when out of memory. It has no slices yet, and is in no table. */
+struct key *keys_new(struct keys *k, const struct key_spec *spec);
 void keys_free(struct key *key);
 
 /* Cut into slices of `step` elements. KV_ENOMEM; KV_EPROTO when that is not

@@ -19,10 +19,15 @@ static int take_items(struct kvw *kv, enum op_kind kind,
                       uint32_t flags, struct kvw_op **out)
 {
     char text[ARGUMENTS_TEXT_MAX];
-    bool moves = kind == OP_TRANSFER &&
-                 (moves_needed(pushes, count) || moves_needed(pulls, count));
+    struct arguments_survey survey = {0, 0, false};
     enum kv_status status;
-    int result = store_take(kv, moves ? OP_MOVES : kind, out);
+    bool moves;
+    int result;
+
+    arguments_look(pushes, count, &survey);
+    arguments_look(pulls, count, &survey);
+    moves = kind == OP_TRANSFER && survey.rows;
+    result = store_take(kv, moves ? OP_MOVES : kind, out);
 
     if (result != KVW_OK) {
         return result;
@@ -30,7 +35,7 @@ static int take_items(struct kvw *kv, enum op_kind kind,
     if (moves) {
         status = moves_take(&kv->pool, *out, pushes, pulls, count, flags, text);
     } else {
-        status = arguments_items(*out, pushes, pulls, count, text);
+        status = arguments_items(*out, pushes, pulls, count, &survey, text);
     }
     if (status == KV_OK && !moves && (flags & KVW_COPY) != 0 &&
         pushes != NULL) {
@@ -112,13 +117,14 @@ static int init_rows(struct kvw *kv, const struct kvw_item *items, size_t count)
 
 int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count)
 {
+    struct arguments_survey survey = {0, 0, false};
     int result = store_enter(kv, true);
 
     if (result != KVW_OK) {
         return result;
     }
-    return moves_needed(items, count) ? init_rows(kv, items, count)
-                                      : init(kv, items, count);
+    arguments_look(items, count, &survey);
+    return survey.rows ? init_rows(kv, items, count) : init(kv, items, count);
 }
 
 int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,

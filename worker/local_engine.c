@@ -34,7 +34,7 @@ static struct local *local_of(struct lane *lane)
 static enum kv_status add_key(struct local *l, uint64_t number,
                               const struct op_item *item)
 {
-    struct key *key = keys_new(&item->spec);
+    struct key *key = keys_new(&l->keys, &item->spec);
     enum kv_status status = KV_ENOMEM;
 
     if (key != NULL) {

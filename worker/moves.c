@@ -30,19 +30,6 @@ static void *take(struct room *room, size_t size)
 
 /* --- Tensors -------------------------------------------------------------- */
 
-bool moves_needed(const struct kvw_item *items, size_t count)
-{
-    for (size_t i = 0; items != NULL && i < count; i++) {
-        for (uint32_t n = 0;
-             items[i].tensors != NULL && n < items[i].tensor_count; n++) {
-            if (items[i].tensors[n].storage != KVW_DENSE) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 size_t moves_row_length(const struct key_spec *spec)
 {
     size_t length = 1;

@@ -29,9 +29,6 @@ struct move {
     struct part_rows *parts; /* Owned; one a slice. */
 };
 
-/* Is there a row_sparse tensor among them? `items` may be NULL. */
-bool moves_needed(const struct kvw_item *items, size_t count);
-
 /* Is every tensor right? */
 KV_MUST_CHECK enum kv_status moves_check(const struct kvw_item *items,
                                          size_t count,

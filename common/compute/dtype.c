@@ -5,37 +5,24 @@
 #include "common/base/check.h"
 #include "common/compute/half.h"
 
-static const struct {
-    const char *name;
-    size_t size;
-    bool in_f32;
-} formats[] = {
-    [KV_F32] = {"f32", 4, true},  [KV_F64] = {"f64", 8, false},
-    [KV_F16] = {"f16", 2, true},  [KV_U8] = {"u8", 1, false},
-    [KV_I32] = {"i32", 4, false}, [KV_I8] = {"i8", 1, false},
-    [KV_I64] = {"i64", 8, false}, [KV_BF16] = {"bf16", 2, true},
+const unsigned char kv_dtype_sizes[KV_DTYPE_END] = {
+    [KV_F32] = 4, [KV_F64] = 8, [KV_F16] = 2, [KV_U8] = 1,
+    [KV_I32] = 4, [KV_I8] = 1,  [KV_I64] = 8, [KV_BF16] = 2,
 };
 
-#define FORMAT_COUNT ((int)(sizeof formats / sizeof *formats))
-
-bool kv_dtype_known(int value)
-{
-    return value >= 0 && value < FORMAT_COUNT && formats[value].name != NULL;
-}
+static const char *const names[KV_DTYPE_END] = {
+    [KV_F32] = "f32", [KV_F64] = "f64", [KV_F16] = "f16", [KV_U8] = "u8",
+    [KV_I32] = "i32", [KV_I8] = "i8",   [KV_I64] = "i64", [KV_BF16] = "bf16",
+};
 
 bool kv_dtype_in_f32(enum kv_dtype dtype)
 {
-    return kv_dtype_known((int)dtype) && formats[dtype].in_f32;
-}
-
-size_t kv_dtype_size(enum kv_dtype dtype)
-{
-    return kv_dtype_known((int)dtype) ? formats[dtype].size : 0;
+    return dtype == KV_F32 || dtype == KV_F16 || dtype == KV_BF16;
 }
 
 const char *kv_dtype_name(enum kv_dtype dtype)
 {
-    return kv_dtype_known((int)dtype) ? formats[dtype].name : "unknown";
+    return kv_dtype_known((int)dtype) ? names[dtype] : "unknown";
 }
 
 /* --- Conversions ---------------------------------------------------------- */

@@ -31,14 +31,25 @@ enum kv_dtype {
     KV_BF16 = 12,
 };
 
+#define KV_DTYPE_END 13 /* Above all numbers. */
+
+/* Bytes an element, by number; 0 where there is no dtype. */
+extern const unsigned char kv_dtype_sizes[KV_DTYPE_END];
+
 /* Ask before casting a number off the wire to the enum. */
-bool kv_dtype_known(int value);
+static inline bool kv_dtype_known(int value)
+{
+    return value >= 0 && value < KV_DTYPE_END && kv_dtype_sizes[value] != 0;
+}
 
 /* f32, f16, bf16: every number of theirs is one of f32. */
 bool kv_dtype_in_f32(enum kv_dtype dtype);
 
 /* Bytes an element; 0 if unknown. */
-size_t kv_dtype_size(enum kv_dtype dtype);
+static inline size_t kv_dtype_size(enum kv_dtype dtype)
+{
+    return (unsigned)dtype < KV_DTYPE_END ? kv_dtype_sizes[dtype] : 0;
+}
 
 /* "f32", "bf16", ...; "unknown" if it is. */
 const char *kv_dtype_name(enum kv_dtype dtype);

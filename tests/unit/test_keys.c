@@ -41,7 +41,7 @@ static struct key_spec spec_of(const char *name, int64_t number)
 static struct key *add(const char *name, int64_t number)
 {
     struct key_spec s = spec_of(name, number);
-    struct key *key = keys_new(&s);
+    struct key *key = keys_new(&keys, &s);
 
     assert_non_null(key);
     assert_int_equal(keys_add(&keys, key), KV_OK);
@@ -107,7 +107,7 @@ static void test_any_int64_is_a_key(void **state)
 static void test_the_second_key_of_a_name_is_refused(void **state)
 {
     struct key_spec s = spec_of("w", 0);
-    struct key *again = keys_new(&s);
+    struct key *again = keys_new(&keys, &s);
 
     (void)state;
     add("w", 0);
@@ -204,7 +204,7 @@ static void test_without_memory_there_is_no_key(void **state)
     (void)state;
     for (n = 1; key == NULL; n++) {
         fault_mem_fail(n);
-        key = keys_new(&s);
+        key = keys_new(&keys, &s);
     }
     assert_true(n > 2);
     for (n = 1; n < 3; n++) {

@@ -57,7 +57,7 @@ static void test_an_init_without_memory_can_be_repeated(void **state)
             expect_ok(kvw_init(kv, items, 2));
         }
     }
-    assert_true(failures > 4);
+    assert_true(failures > 3); /* Keys lie in blocks. */
 }
 
 static void test_a_push_without_memory_changes_nothing(void **state)
