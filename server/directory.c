@@ -11,6 +11,12 @@
 #include "common/base/mem.h"
 #include "common/compute/dtype.h"
 
+/* Small slices that are registered one after the other are likely to be pushed
+ * so, too, and then travel as one if they lie side by side: they go to the same
+ * shard until it got that many bytes in a row, or that part of what it has. */
+#define STREAK_MAX (64u << 10)
+#define STREAK_PART 8
+
 struct directory_load {
     uint64_t bytes;
     uint32_t shard;
@@ -89,6 +95,28 @@ static void sink(struct directory_load *heap, size_t count)
     }
 }
 
+/* Bytes in a row, for the shard on top. */
+static uint64_t streak_max(const struct directory *d)
+{
+    uint64_t part = d->heap[0].bytes / STREAK_PART;
+    uint64_t most = d->slice_bytes < STREAK_MAX ? d->slice_bytes : STREAK_MAX;
+
+    return part < most ? part : most;
+}
+
+/* The shard for a slice of that size. It stays on top for a streak of small
+ * ones. */
+static uint32_t choose(struct directory *d, uint64_t size)
+{
+    if (d->streak > 0 && d->streak + size > streak_max(d)) {
+        d->streak = 0;
+        sink(d->heap, d->shards);
+    }
+    d->heap[0].bytes += size;
+    d->streak += size;
+    return d->heap[0].shard;
+}
+
 static void place(struct directory *d, struct directory_key *key, size_t size)
 {
     for (uint32_t i = 0; i < key->slices; i++) {
@@ -96,9 +124,7 @@ static void place(struct directory *d, struct directory_key *key, size_t size)
         uint64_t count = left < key->slice_count ? left : key->slice_count;
 
         bytes_put_u32(key->placement + (size_t)i * DIRECTORY_ENTRY_SIZE,
-                      d->heap[0].shard);
-        d->heap[0].bytes += count * size;
-        sink(d->heap, d->shards);
+                      choose(d, count * size));
     }
 }
 

@@ -4,9 +4,11 @@
  * A dense key is cut into slices of at most slice_bytes, a row_sparse one into
  * slices of whole rows, as many as fit into a frame with their numbers: a push
  * must reach every slice, however few rows it has. Each slice goes to the
- * shard that has the fewest bytes so far, the lowest index among equals: the
- * same keys in the same order always give the same placement, so only the keys
- * need to be remembered, and slices of one big key spread over all shards.
+ * shard that has the fewest bytes so far, the lowest index among equals, but
+ * small ones keep together for a while, as they travel: up to 64 KiB, and an
+ * eighth of what the shard has. The same keys in the same order always give the
+ * same placement, so only the keys need to be remembered, and slices of one big
+ * key spread over all shards.
  *
  * Thread:  pure.
  * Memory:  names are copied. A key stays at its address until
@@ -55,6 +57,7 @@ struct directory {
     struct directory_key **keys; /* By id; owned. */
     struct strmap by_identity;
     struct directory_load *heap; /* The least loaded shard is on top. */
+    uint64_t streak; /* Bytes that the one on top got since it is there. */
 };
 
 /* `shards` are those of all servers. */

@@ -120,6 +120,67 @@ static void test_small_keys_go_round_from_the_lowest_shard(void **state)
     }
 }
 
+/* As many of those after `first` as went to the same shard without a break. */
+static uint32_t streak_of(const struct directory *d, uint32_t first)
+{
+    uint32_t n = 1;
+
+    while (first + n < d->count &&
+           shard_of(d->keys[first + n], 0) == shard_of(d->keys[first], 0)) {
+        n++;
+    }
+    return n;
+}
+
+static void
+test_many_small_keys_keep_together_and_no_shard_suffers(void **state)
+{
+    struct fixture *f = *state;
+    char name[16];
+    uint32_t longest = 0;
+
+    for (uint32_t i = 0; i < 8192; i++) {
+        snprintf(name, sizeof name, "k%u", i);
+        weigh(f, add(f, vector(name, KV_F32, 256)));
+        for (uint32_t n = 0; n < SHARDS; n++) {
+            /* Within an eighth and a key, and a streak. */
+            assert_true(f->load[n] * 8 <= f->load[0] * 9 + 9216 ||
+                        f->load[n] <= f->load[0]);
+            assert_true(f->load[n] <= f->load[0] + SLICE_BYTES);
+        }
+    }
+    for (uint32_t i = 4096; i < 8192; i += streak_of(&f->d, i)) {
+        uint32_t n = streak_of(&f->d, i);
+
+        longest = n > longest ? n : longest;
+    }
+    assert_int_equal(longest, SLICE_BYTES / 1024);
+}
+
+static void test_a_large_key_ends_a_streak(void **state)
+{
+    struct fixture *f = *state;
+    char name[16];
+
+    for (uint32_t i = 0; i < 1000; i++) {
+        snprintf(name, sizeof name, "k%u", i);
+        weigh(f, add(f, vector(name, KV_F32, 256)));
+    }
+    for (uint32_t i = 0; i < 3; i++) {
+        uint32_t least = 0, chosen;
+        const struct directory_key *key;
+
+        for (uint32_t n = 1; n < SHARDS; n++) {
+            least = f->load[n] < f->load[least] ? n : least;
+        }
+        snprintf(name, sizeof name, "large%u", i);
+        key = add(f, vector(name, KV_F32, 16384));
+        chosen = shard_of(key, 0);
+        assert_int_equal(f->load[chosen], f->load[least]);
+        weigh(f, key);
+    }
+}
+
 static void test_a_big_key_is_cut_and_spread_over_all_shards(void **state)
 {
     struct fixture *f = *state;
@@ -310,6 +371,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_small_keys_go_round_from_the_lowest_shard),
+        TEST(test_many_small_keys_keep_together_and_no_shard_suffers),
+        TEST(test_a_large_key_ends_a_streak),
         TEST(test_a_big_key_is_cut_and_spread_over_all_shards),
         TEST(test_half_width_values_have_twice_the_elements_a_slice),
         TEST(test_slices_are_multiples_of_the_alignment),
