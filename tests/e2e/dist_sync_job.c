@@ -213,6 +213,25 @@ static void check_big_rows(size_t dtype)
     value_close(&v);
 }
 
+/* In f16, 2049 is 2048, so a weight alone never gets past it; a master does. */
+static void check_master(bool masters)
+{
+    static const float right[2][4] = {{2048, 2048, 2048, 2048},
+                                      {2048, 2050, 2052, 2052}};
+    struct value v;
+
+    open_as(&v, "master", 0, 1, KVW_DENSE);
+    value_init(&v, 2048);
+    for (int round = 0; round < 4; round++) {
+        value_push(&v, rank == 0 ? 0.5f : 0);
+        value_pull(&v);
+        wait_all();
+        value_want(&v, right[masters][round]);
+        value_expect(&v);
+    }
+    value_close(&v);
+}
+
 /* --- test_gluon_trainer --------------------------------------------------- */
 
 /* One step of sgd with a rate of 1, gradient rank + 1, from 1. */
@@ -270,6 +289,7 @@ int main(int argc, char **argv)
         }
         check_big_rows(dtype);
     }
+    check_master(strcmp(more, "multi_precision=1") == 0);
     set_optimizer("sgd", "learning_rate=1", more);
     check_step("step.dense", KVW_DENSE, 10, 1);
     check_step("step.rows", KVW_ROW_SPARSE, 2, 10);
