@@ -1,7 +1,11 @@
 /* What MXNet's own tests of a store in one process demand, with dense values:
- * tests/python/unittest/test_kvstore.py and test_kvstore_custom.py. Each is run
- * with int keys and with string keys. */
+ * tests/python/unittest/test_kvstore.py and test_kvstore_custom.py, each with
+ * int keys and with string keys, and tests/nightly/test_kvstore.py. */
 #include "tests/unit/local_fixture.h"
+
+#include <math.h>
+
+#include "tests/unit/chance.h"
 
 enum { KEYS = 4 };
 
@@ -64,7 +68,8 @@ static void expect_list(const struct kvw_key *keys, size_t count,
     expect_data(count, devices, value);
 }
 
-/* --- 6.1 ------------------------------------------------------------------ */
+/* --- test_kvstore.py
+ * ------------------------------------------------------------------ */
 
 static void test_a_push_of_ones_is_pulled_as_ones(void **state)
 {
@@ -185,6 +190,14 @@ static void test_the_type_is_the_name_given(void **state)
     kvw_close(other);
 }
 
+static int try_pull(struct kvw_key key)
+{
+    struct kvw_op *op;
+
+    expect_ok(kvw_pull(kv, list(&key, 1, 1, -1), 1, NULL, &op));
+    return kvw_wait(kv, op, KVW_FOREVER);
+}
+
 /* 3 and "3" are two keys; who mixes them up is told. */
 static void test_a_key_of_the_other_kind_is_not_there(void **state)
 {
@@ -193,6 +206,8 @@ static void test_a_key_of_the_other_kind_is_not_there(void **state)
     init(kvw_str("a"), 1);
     expect_error(try_push(kvw_str("3"), 1, 1), KVW_ENOTFOUND, "key '3'", NULL);
     expect_error(try_push(kvw_int(0), 1, 1), KVW_ENOTFOUND, "key 0", NULL);
+    expect_error(try_pull(kvw_str("3")), KVW_ENOTFOUND, "key '3'", NULL);
+    expect_error(try_pull(kvw_int(0)), KVW_ENOTFOUND, "key 0", NULL);
     expect_pull(kvw_int(3), 1, 1);
     expect_pull(kvw_str("a"), 1, 1);
 }
@@ -249,7 +264,77 @@ static void test_default_sgd_moves_zeros_by_a_hundredth(void **state)
     }
 }
 
-/* --- 6.2 ------------------------------------------------------------------ */
+/* --- The nightly test ----------------------------------------------------- */
+
+/* From four devices, of any numbers from -1 to 1; as if in double. */
+static void push_at_random(uint64_t *seed, struct kvw_item *item,
+                           const struct kvw_tensor *t, double *sum,
+                           size_t count)
+{
+    for (unsigned d = 0; d < DEVICES_MAX; d++) {
+        float *to = t[d].data;
+
+        for (size_t i = 0; i < count; i++) {
+            to[i] = (float)chance(seed, 1 << 24) / (1 << 23) - 1;
+            sum[i] += 0.1 * (double)to[i];
+        }
+    }
+    item->tensor_count = DEVICES_MAX;
+    expect_ok(kvw_push(kv, item, 1, NULL, NULL));
+    wait_all();
+}
+
+static double relative_error(const float *got, const double *right,
+                             size_t count)
+{
+    double off = 0, size = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        off += fabs((double)got[i] - right[i]);
+        size += fabs(right[i]);
+    }
+    return off / size;
+}
+
+static void add_up_at_random(uint64_t *seed, struct kvw_key key, uint64_t width)
+{
+    size_t count = width * width;
+    float *room = calloc(count * DEVICES_MAX, sizeof *room);
+    double *sum = calloc(count, sizeof *sum);
+    struct kvw_tensor t[DEVICES_MAX];
+    struct kvw_item item = {key, t, 1};
+
+    assert_true(room != NULL && sum != NULL);
+    for (unsigned d = 0; d < DEVICES_MAX; d++) {
+        t[d] = (struct kvw_tensor){room + d * count, KVW_F32, 2, {width, width},
+                                   KVW_DENSE,        NULL,    0};
+    }
+    expect_ok(kvw_init(kv, &item, 1));
+    for (int repeat = 0; repeat < 10; repeat++) {
+        push_at_random(seed, &item, t, sum, count);
+        expect_ok(kvw_pull(kv, &item, 1, NULL, NULL));
+        wait_all();
+        for (unsigned d = 0; d < DEVICES_MAX; d++) {
+            assert_true(relative_error(t[d].data, sum, count) < 1e-6);
+        }
+    }
+    free(room);
+    free(sum);
+}
+
+static void test_sums_of_random_numbers_are_off_by_a_millionth(void **state)
+{
+    uint64_t seed = chance_seed();
+
+    (void)state;
+    expect_ok(kvw_set_optimizer(kv, "test", "rescale_grad=0.1"));
+    add_up_at_random(&seed, kvw_int(3), 4);
+    add_up_at_random(&seed, kvw_int(5), 100);
+    add_up_at_random(&seed, kvw_int(7), 2000);
+}
+
+/* --- test_kvstore_custom.py
+ * ------------------------------------------------------------------ */
 
 static float out[KEYS][DEVICES_MAX][EACH];
 static struct kvw_tensor out_tensors[KEYS][DEVICES_MAX];
@@ -348,6 +433,7 @@ int main(void)
         TEST(test_a_key_cannot_be_initialized_twice),
         TEST(test_the_tutorial_gives_its_numbers),
         TEST(test_default_sgd_moves_zeros_by_a_hundredth),
+        TEST(test_sums_of_random_numbers_are_off_by_a_millionth),
         TEST(test_broadcast_fills_one_out_or_several_of_each_key),
         TEST(test_pushpull_sums_into_outs_or_in_place),
         TEST(test_repeated_pushpulls_do_not_add_up),

@@ -1,6 +1,7 @@
 /* What MXNet's own tests of a store in one process demand of row_sparse values,
  * tests/python/unittest/test_kvstore.py, with int keys and with string keys;
  * and what is refused. */
+#include "tests/unit/chance.h"
 #include "tests/unit/local_rows_fixture.h"
 
 static const struct kvw_key both[] = {{NULL, 3}, {"a", 0}};
@@ -42,6 +43,91 @@ static void test_rows_of_four_devices_come_to_their_dense_sum(void **state)
                 expect_all(data[i] + (ptrdiff_t)row * LENGTH, LENGTH, sum[row]);
             }
         }
+    }
+}
+
+/* Each of four devices has some rows, each with a number of its own. */
+static void test_random_rows_come_to_their_dense_sum(void **state)
+{
+    uint64_t seed = chance_seed();
+
+    (void)state;
+    EACH_KEY_KIND(key)
+    {
+        init_table(*key, KVW_ROW_SPARSE, 0);
+        for (int repeat = 0; repeat < 50; repeat++) {
+            float sum[ROWS] = {0};
+
+            for (unsigned device = 0; device < DEVICES_MAX; device++) {
+                int64_t some[ROWS];
+                uint64_t count = 0;
+                float value = (float)chance(&seed, 100);
+
+                for (int64_t row = 0; row < ROWS; row++) {
+                    if (chance(&seed, 2) == 0) {
+                        some[count++] = row;
+                        sum[row] += value;
+                    }
+                }
+                put(device, some, count, value);
+            }
+            push_rows(*key, DEVICES_MAX);
+            expect_table(*key, sum);
+            pull_all_rows(*key, DEVICES_MAX);
+            for (int i = 0; i < DEVICES_MAX * ROWS; i++) {
+                expect_all(data[i / ROWS] + (ptrdiff_t)(i % ROWS) * LENGTH,
+                           LENGTH, sum[i % ROWS]);
+            }
+        }
+    }
+}
+
+/* MXNet's row numbers were f32 once, and those lose the last ones. */
+static void test_rows_with_large_numbers_are_all_there(void **state)
+{
+    enum { MANY = 793470 };
+    float *ones = calloc(MANY, sizeof *ones);
+    int64_t *numbers = calloc(MANY, sizeof *numbers);
+    struct kvw_row_ids ids = {numbers, KVW_I64, MANY};
+    struct kvw_tensor t = kvw_f32_rows(ones, NULL, MANY, MANY, 1);
+    struct kvw_item item = {kvw_int(99), &t, 1};
+    struct kvw_row_pull pull = {kvw_int(99), &t, 1, &ids, 1};
+
+    (void)state;
+    assert_true(ones != NULL && numbers != NULL);
+    for (int64_t row = 0; row < MANY; row++) {
+        numbers[row] = row;
+    }
+    fill(ones, MANY, 1);
+    expect_ok(kvw_init(kv, &item, 1));
+    fill(ones, MANY, -1);
+    t.rows = numbers;
+    expect_ok(kvw_row_sparse_pull(kv, &pull, 1, NULL, NULL));
+    wait_all();
+    assert_int_equal(t.row_count, MANY);
+    assert_int_equal(numbers[MANY - 1], MANY - 1);
+    expect_all(ones, MANY, 1);
+    free(ones);
+    free(numbers);
+}
+
+static void test_rows_of_a_key_of_the_other_kind_are_not_there(void **state)
+{
+    int64_t id = 0;
+    struct kvw_row_ids list = {&id, KVW_I64, 1};
+
+    (void)state;
+    EACH_KEY_KIND(key)
+    {
+        struct kvw_key other = key->name == NULL ? kvw_str("3") : kvw_int(0);
+        struct kvw_row_pull pull = {other, tensors, 1, &list, 1};
+        struct kvw_op *op;
+
+        init_table(*key, KVW_ROW_SPARSE, 4);
+        PUT(0, -1, 0);
+        expect_ok(kvw_row_sparse_pull(kv, &pull, 1, NULL, &op));
+        expect_error(kvw_wait(kv, op, KVW_FOREVER), KVW_ENOTFOUND,
+                     key->name == NULL ? "key '3'" : "key 0", NULL);
     }
 }
 
@@ -203,6 +289,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_rows_of_ones_are_pulled_from_a_dense_value),
         TEST(test_rows_of_four_devices_come_to_their_dense_sum),
+        TEST(test_random_rows_come_to_their_dense_sum),
+        TEST(test_rows_with_large_numbers_are_all_there),
+        TEST(test_rows_of_a_key_of_the_other_kind_are_not_there),
         TEST(test_the_rows_that_ids_name_are_pulled),
         TEST(test_row_sparse_outs_can_be_left_alone),
         TEST(test_rows_are_not_pulled_into_a_dense_tensor),
