@@ -78,13 +78,15 @@ fail(struct dial *d, enum kv_status status, const char *fmt, ...)
 
 static void refused(struct dial *d, enum kv_status status)
 {
+    static const unsigned char none[HANDSHAKE_KEY_SIZE];
     const struct hello *h = &d->config.hello;
     unsigned version = d->challenge.version;
 
     if (status == KV_EAUTH) {
-        fail(d, status,
-             "the server does not have our key: authentication "
-             "failed");
+        fail(d, status, "authentication failed: the server %s",
+             memcmp(d->config.key, none, sizeof none) == 0
+                 ? "has a key, and we have none; KV_KEY_FILE names its file"
+                 : "does not have our key");
     } else if (version < h->version_min || version > h->version_max) {
         fail(d, status,
              "refused: the server speaks protocol version %u, we speak %u "

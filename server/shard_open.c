@@ -229,7 +229,7 @@ static void create(struct shard *s, uint32_t rank, uint64_t request_id,
                 shard_refuse(
                     s, status,
                     "the server has no room for key %u slice %u: %zu bytes "
-                    "(--arena-dir, --arena-size)",
+                    "(--arena-dir, --arena-max)",
                     d->key_id, d->slice, shard_value_size(s, &shape)));
         return;
     }

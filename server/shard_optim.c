@@ -91,7 +91,7 @@ static enum kv_status check_room(const struct shard *s,
     if (more > usage.room_bytes) {
         snprintf(error, error_size,
                  "optimizer %s needs %llu bytes more for its state, and the "
-                 "server has room for %zu (--arena-dir, --arena-size)",
+                 "server has room for %zu (--arena-dir, --arena-max)",
                  spec->optim->name, (unsigned long long)more, usage.room_bytes);
         return KV_ENOSPC;
     }

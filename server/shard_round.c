@@ -174,7 +174,7 @@ static void refuse_round(struct shard *s, struct entry *e)
 {
     snprintf(s->text, sizeof s->text,
              "the server has no room left for key %u slice %u: %zu bytes are "
-             "wanted (--arena-dir, --arena-size)",
+             "wanted (--arena-dir, --arena-max)",
              e->key_id, e->slice, shard_value_size(s, &e->shape));
     for (uint32_t rank = 0; e->arrived > 0; rank++) {
         if (e->shares[rank] != NULL && e->shares[rank]->pushed) {

@@ -72,6 +72,11 @@ expect "lines" "$(wc -l <"$out")" 400004
 "${kvlaunch[@]}" --quiet -n 2 -s 1 -- sh -c 'while echo again; do :; done' 2>/dev/null | head -n 1 >"$out"
 expect "reader that leaves" "$(cut -c 1-8 "$out")" "[worker "
 
+say "the last line says that nothing is left"
+run 0 -n 1 -s 1 -- true
+expect "the last line" "$(tail -n 1 "$err" | sed 's/-[0-9a-f]*$//')" "kvlaunch: ended; removing $shm/kvlaunch"
+[ ! -e "$(sed -n 's/^kvlaunch: ended; removing //p' "$err")" ] || fail "the directory is still there"
+
 say "a server that cannot start"
 run 1 --kvstored /bin/false -n 2 -s 1 -- sleep 60
 expect_text "server" "$err" 'server 0 \(pid [0-9]+\) could not start: it exited with status 1'

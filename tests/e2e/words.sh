@@ -63,7 +63,7 @@ path=/nowhere refuse 'install the package bible-kjv, or name another text with -
 refuse '/nowhere: there is no text' --text /nowhere
 refuse 'has no words' --text <(echo 1 2 3)
 refuse 'needs a number from 1' --passes 0
-refuse 'usage: ' --pases 1
-refuse 'usage: ' --passes
+refuse '--pases: is no option' --pases 1
+refuse '--passes: is no option, or lacks its value' --passes
 wait_for 5 "all processes to be gone" nothing_marked
 pass

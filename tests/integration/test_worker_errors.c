@@ -431,9 +431,9 @@ static void test_only_members_get_in(void **state)
     write_key(bad, 2);
     snprintf(argument, sizeof argument, "--key-file=%s", good);
     set_up_with(1, argument);
-    expect_open(0, "dist_sync", NULL, KVW_EAUTH, "server 0", "key");
+    expect_open(0, "dist_sync", NULL, KVW_EAUTH, "server 0", "KV_KEY_FILE");
     snprintf(option, sizeof option, "key_file=%s", bad);
-    expect_open(0, "dist_sync", option, KVW_EAUTH, "server 0", "key");
+    expect_open(0, "dist_sync", option, KVW_EAUTH, "server 0", "our key");
     snprintf(option, sizeof option, "key_file=%s", good);
     assert_int_equal(cluster_try_open(&c, 0, "dist_sync", option), KVW_OK);
     unlink(good);

@@ -456,10 +456,11 @@ static void parse(int argc, char **argv, struct options *o)
             t++;
         }
         if (t == known) {
-            bool asked = strcmp(argv[i], "--help") == 0;
-
-            fputs(usage, asked ? stdout : stderr);
-            exit(asked ? EXIT_SUCCESS : EXIT_FAILURE);
+            if (strcmp(argv[i], "--help") != 0) {
+                fail(argv[i], "is no option; --help lists them");
+            }
+            fputs(usage, stdout);
+            exit(EXIT_SUCCESS);
         }
         if (table[t].text != NULL) {
             *table[t].text = value;
@@ -481,7 +482,6 @@ int main(int argc, char **argv)
 {
     struct run r = {.options = {"dist_sync", "sgd", "0.1",
                                 "worker/examples/digits.csv", 30, 16, 128, 1}};
-    double started;
 
     parse(argc, argv, &r.options);
     check(NULL, kvw_open(&r.kv, r.options.kind, NULL), "open");
@@ -489,7 +489,7 @@ int main(int argc, char **argv)
          (size_t)kvw_num_workers(r.kv));
     model_init(&r.model, (size_t)r.options.hidden, (uint64_t)r.options.seed);
     begin(&r);
-    started = now();
+    double started = now();
     train(&r);
     finish(&r, now() - started);
     kvw_close(r.kv);

@@ -38,7 +38,7 @@ enum { MIDDLE, BESIDE, TABLES };
 #define BIBLE "bible -f Gen1:1-Rev22:21 </dev/null"
 
 struct option {
-    const char *name, *meaning;
+    const char *name, *what;
     char *value;
 };
 
@@ -437,14 +437,14 @@ static void parse(int argc, char **argv, struct option *o)
             i++;
         }
         if (i == OPTIONS || a + 1 == argc) {
-            FILE *to = strcmp(argv[a], "--help") == 0 ? stdout : stderr;
-
-            fprintf(to, "usage: kvlaunch -n N -s N -- words [options]\n");
-            for (i = 0; i < OPTIONS; i++) {
-                fprintf(to, "  %-9s %-37s %s\n", o[i].name, o[i].meaning,
-                        o[i].value);
+            if (strcmp(argv[a], "--help") != 0) {
+                fail(argv[a], "is no option, or lacks its value; see --help");
             }
-            exit(to == stdout ? EXIT_SUCCESS : EXIT_FAILURE);
+            printf("usage: kvlaunch -n N -s N -- words [options]\n");
+            for (i = 0; i < OPTIONS; i++) {
+                printf("  %-9s %-37s %s\n", o[i].name, o[i].what, o[i].value);
+            }
+            exit(EXIT_SUCCESS);
         }
         o[i].value = argv[a + 1];
     }
