@@ -29,6 +29,7 @@ struct bench_case {
     unsigned repeats;
     unsigned rows; /* Of a table a round, a key's bytes being a row's; or 0. */
     const char *commit; /* As a name for the JSON lines. */
+    bool scattered;     /* No two tensors lie side by side. */
     bool in_memory;     /* --volatile instead of an arena file. */
     bool apart;         /* Servers and workers on a processor each. */
 };

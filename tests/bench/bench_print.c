@@ -22,14 +22,15 @@ void bench_print_rates(const struct bench_case *b, double seconds,
     printf("{\"case\":\"%s\",\"commit\":\"%s\",\"servers\":%u,\"shards\":%u,"
            "\"workers\":%u,\"key_bytes\":%zu,\"model_bytes\":%zu,"
            "\"rounds\":%u,\"codec\":\"%s\",\"policy\":\"%s\","
-           "\"optimizer\":\"%s\",\"volatile\":%s,\"repeats\":%u,"
+           "\"optimizer\":\"%s\",\"scattered\":%s,\"volatile\":%s,"
+           "\"repeats\":%u,"
            "\"seconds\":%.6f,\"gbytes_per_s\":%.4f,"
            "\"raw_gbytes_per_s\":%.4f,\"ratio\":%.4f,"
            "\"raw_duplex_gbytes_per_s\":%.4f,\"server_bytes\":%zu}\n",
            b->name, b->commit, b->servers, b->shards, b->workers, b->key_bytes,
            b->model_bytes, b->rounds, b->codec, b->policy, b->optimizer,
-           b->in_memory ? "true" : "false", b->repeats, seconds, rate, raw,
-           rate / raw, duplex, memory);
+           b->scattered ? "true" : "false", b->in_memory ? "true" : "false",
+           b->repeats, seconds, rate, raw, rate / raw, duplex, memory);
     fflush(stdout);
 }
 

@@ -36,21 +36,22 @@ static void must(struct worker *w, int status)
 static void make_items(struct worker *w, const struct bench_case *b)
 {
     size_t per_key = b->key_bytes / sizeof(float);
+    size_t stride = b->scattered ? 2 * per_key : per_key;
 
     w->keys = b->model_bytes / b->key_bytes;
-    w->weights = malloc(b->model_bytes);
-    w->gradients = malloc(b->model_bytes);
+    w->weights = malloc(w->keys * stride * sizeof(float));
+    w->gradients = malloc(w->keys * stride * sizeof(float));
     w->weight_tensors = calloc(w->keys, sizeof *w->weight_tensors);
     w->gradient_tensors = calloc(w->keys, sizeof *w->gradient_tensors);
     w->weight_items = calloc(w->keys, sizeof *w->weight_items);
     w->gradient_items = calloc(w->keys, sizeof *w->gradient_items);
-    for (size_t i = 0; i < w->keys * per_key; i++) {
+    for (size_t i = 0; i < w->keys * stride; i++) {
         w->weights[i] = 1.0f;
         w->gradients[i] = (float)(i % 17) * 1e-3f;
     }
     for (size_t k = 0; k < w->keys; k++) {
-        w->weight_tensors[k] = kvw_f32(w->weights + k * per_key, per_key);
-        w->gradient_tensors[k] = kvw_f32(w->gradients + k * per_key, per_key);
+        w->weight_tensors[k] = kvw_f32(w->weights + k * stride, per_key);
+        w->gradient_tensors[k] = kvw_f32(w->gradients + k * stride, per_key);
         w->weight_items[k] =
             (struct kvw_item){kvw_int((int64_t)k), &w->weight_tensors[k], 1};
         w->gradient_items[k] =

@@ -15,15 +15,17 @@ static void run_suite(const struct bench_case *base)
         unsigned shards, workers;
         size_t key_bytes;
         unsigned rounds;
+        bool scattered;
     } cases[] = {
-        {"dense-4MiB-1-worker", 2, 1, 4 << 20, 20},
-        {"dense-4MiB-2-workers", 2, 2, 4 << 20, 10},
-        {"one-64MiB-key", 2, 1, 64 << 20, 20},
-        {"keys-64KiB", 2, 1, 64 << 10, 20},
-        {"keys-4KiB", 2, 1, 4 << 10, 10},
-        {"keys-1KiB", 2, 1, 1 << 10, 10},
-        {"keys-4KiB-1-shard", 1, 1, 4 << 10, 10},
-        {"keys-1KiB-1-shard", 1, 1, 1 << 10, 10},
+        {"dense-4MiB-1-worker", 2, 1, 4 << 20, 20, false},
+        {"dense-4MiB-2-workers", 2, 2, 4 << 20, 10, false},
+        {"one-64MiB-key", 2, 1, 64 << 20, 20, false},
+        {"keys-64KiB", 2, 1, 64 << 10, 20, false},
+        {"keys-4KiB", 2, 1, 4 << 10, 10, false},
+        {"keys-1KiB", 2, 1, 1 << 10, 10, false},
+        {"keys-4KiB-1-shard", 1, 1, 4 << 10, 10, false},
+        {"keys-1KiB-1-shard", 1, 1, 1 << 10, 10, false},
+        {"keys-1KiB-scattered", 1, 1, 1 << 10, 10, true},
     };
 
     bench_print_head();
@@ -35,6 +37,7 @@ static void run_suite(const struct bench_case *base)
         b.workers = cases[i].workers;
         b.key_bytes = cases[i].key_bytes;
         b.rounds = cases[i].rounds;
+        b.scattered = cases[i].scattered;
         bench_transfer(&b);
     }
     bench_tiny(base);
@@ -64,6 +67,7 @@ static const char usage[] =
     "  --codec NAME        none, fp16 (none)\n"
     "  --policy NAME       sync, async (sync)\n"
     "  --optimizer NAME    none, sgd, adam (sgd)\n"
+    "  --scattered         no two keys' tensors side by side in memory\n"
     "  --volatile          no arena file\n"
     "  --repeats N         measurements; medians are printed (7, at least 5)\n"
     "  --commit NAME       written into the JSON lines\n";
@@ -110,6 +114,7 @@ enum {
     CODEC,
     POLICY,
     OPTIMIZER,
+    SCATTERED,
     VOLATILE,
     REPEATS,
     COMMIT,
@@ -117,14 +122,23 @@ enum {
 };
 
 static const struct option options[] = {
-    {"suite", 0, NULL, SUITE},         {"case", 1, NULL, CASE},
-    {"servers", 1, NULL, SERVERS},     {"shards", 1, NULL, SHARDS},
-    {"workers", 1, NULL, WORKERS},     {"key-bytes", 1, NULL, KEY},
-    {"model-bytes", 1, NULL, MODEL},   {"rounds", 1, NULL, ROUNDS},
-    {"codec", 1, NULL, CODEC},         {"policy", 1, NULL, POLICY},
-    {"optimizer", 1, NULL, OPTIMIZER}, {"volatile", 0, NULL, VOLATILE},
-    {"repeats", 1, NULL, REPEATS},     {"commit", 1, NULL, COMMIT},
-    {"help", 0, NULL, HELP},           {NULL, 0, NULL, 0},
+    {"suite", 0, NULL, SUITE},
+    {"case", 1, NULL, CASE},
+    {"servers", 1, NULL, SERVERS},
+    {"shards", 1, NULL, SHARDS},
+    {"workers", 1, NULL, WORKERS},
+    {"key-bytes", 1, NULL, KEY},
+    {"model-bytes", 1, NULL, MODEL},
+    {"rounds", 1, NULL, ROUNDS},
+    {"codec", 1, NULL, CODEC},
+    {"policy", 1, NULL, POLICY},
+    {"optimizer", 1, NULL, OPTIMIZER},
+    {"volatile", 0, NULL, VOLATILE},
+    {"scattered", 0, NULL, SCATTERED},
+    {"repeats", 1, NULL, REPEATS},
+    {"commit", 1, NULL, COMMIT},
+    {"help", 0, NULL, HELP},
+    {NULL, 0, NULL, 0},
 };
 
 /* What to run: "suite" or a case. */
@@ -168,6 +182,9 @@ static const char *parse(int argc, char **argv, struct bench_case *b)
         case OPTIMIZER:
             b->optimizer = optarg;
             break;
+        case SCATTERED:
+            b->scattered = true;
+            break;
         case VOLATILE:
             b->in_memory = true;
             break;
@@ -177,12 +194,9 @@ static const char *parse(int argc, char **argv, struct bench_case *b)
         case COMMIT:
             b->commit = optarg;
             break;
-        case HELP:
-            fputs(usage, stdout);
-            exit(0);
         default:
-            fputs(usage, stderr);
-            exit(2);
+            fputs(usage, c == HELP ? stdout : stderr);
+            exit(c == HELP ? 0 : 2);
         }
     }
     return what;
