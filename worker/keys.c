@@ -146,7 +146,7 @@ const char *keys_form_text(const struct key_spec *spec,
 static bool same_form(const struct key_spec *a, const struct key_spec *b)
 {
     return a->dtype == b->dtype && a->dims == b->dims &&
-           memcmp(a->shape, b->shape, a->dims * sizeof a->shape[0]) == 0;
+           keys_same_shape(a->dims, a->shape, b->shape);
 }
 
 /* Apart, so that the good case has no large locals: they are cleared. */

@@ -11,6 +11,7 @@
 #ifndef KV_WORKER_KEYS_H
 #define KV_WORKER_KEYS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,17 @@ struct key_spec {
     enum kv_storage storage; /* Of a registered key; a call may differ. */
     uint64_t shape[KV_DIMS_MAX];
 };
+
+static inline bool keys_same_shape(uint32_t dims, const uint64_t *a,
+                                   const uint64_t *b)
+{
+    for (uint32_t i = 0; i < dims; i++) {
+        if (a[i] != b[i]) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /* The last notice of the servers that a push waits for others. */
 struct key_stall {
