@@ -5,11 +5,10 @@
  *     kvlaunch -n 4 -s 2 -- digits --data worker/examples/digits.csv
  *
  * 64 pixels -> hidden layer (ReLU) -> 10 classes (softmax, cross-entropy).
- * Every 5th line of the data is for testing; the workers share the others:
- * worker r takes those whose number, modulo the number of workers, is r. Each
- * step, a worker computes the gradient of its batch and calls kvw_pushpull():
- * the servers sum the gradients of all workers, apply the optimizer and answer
- * with the new weights.
+ * Every 5th line of the data is for testing; of the others, each of n workers
+ * takes every n-th. Each step, a worker computes the gradient of its batch and
+ * calls kvw_pushpull(): the servers sum the gradients of all workers, apply the
+ * optimizer and answer with the new weights.
  *
  * With dist_sync, the same options give the same weights to the last bit,
  * whatever happens to the servers meanwhile. The last line has a hash of them.
