@@ -12,11 +12,12 @@ static const char *const kind_names[] = {
     [MESSAGE_AGAIN] = "again",   [MESSAGE_OPTIMIZER] = "optimizer",
     [MESSAGE_HYPER] = "hyper",   [MESSAGE_STALLED] = "stalled",
     [MESSAGE_NORMS] = "norms",   [MESSAGE_TOTALS] = "totals",
+    [MESSAGE_MEMBER] = "member", [MESSAGE_ROUNDS] = "rounds",
 };
 
 const char *message_kind_name(enum message_kind kind)
 {
-    if ((unsigned)kind >= sizeof kind_names / sizeof kind_names[0]) {
+    if ((unsigned)kind >= MESSAGE_KINDS || kind_names[kind] == NULL) {
         return "unknown";
     }
     return kind_names[kind];

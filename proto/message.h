@@ -46,7 +46,10 @@ enum message_kind {
     MESSAGE_HYPER,
     MESSAGE_STALLED,
     MESSAGE_NORMS,
-    MESSAGE_TOTALS
+    MESSAGE_TOTALS,
+    MESSAGE_MEMBER = 28,
+    MESSAGE_ROUNDS,
+    MESSAGE_KINDS /* Beyond the last one; there are gaps. */
 };
 
 /* When a round ends; stated by each worker, the same for the whole job. Any
@@ -67,7 +70,7 @@ struct run {
     uint32_t size; /* Bytes of each; 0 where the message has no payload. */
 };
 
-struct message_batch { /* PUSH, PULL, ANSWER, AGAIN */
+struct message_batch { /* PUSH, PULL, ANSWER, AGAIN, ROUNDS */
     struct run *runs;
     uint32_t run_count;
     uint32_t codec; /* PUSH only. */
@@ -141,12 +144,16 @@ struct message {
             uint64_t round;
             uint32_t missing[KV_MISSING_MAX];
             bool connected[KV_MISSING_MAX];
+            uint32_t left; /* Ranks that rounds do not wait for. */
         } stalled;
         struct {
             uint32_t slot, pass;
             uint64_t round;
             double sum[KV_NORMS_MAX];
         } norms; /* NORMS and TOTALS. */
+        struct {
+            bool in;
+        } member;
     };
 };
 

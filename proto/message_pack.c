@@ -28,6 +28,8 @@ struct parts {
         Kv__Hyper hyper;
         Kv__Stalled stalled;
         Kv__Norms norms;
+        Kv__Member member;
+        Kv__Rounds rounds;
     };
     uint32_t slot[KV_BATCH_RUNS_MAX], count[KV_BATCH_RUNS_MAX];
     uint32_t size[KV_BATCH_RUNS_MAX];
@@ -277,6 +279,7 @@ static void fill_stalled(const struct message *m, struct parts *p,
     p->stalled.n_connected = m->stalled.listed;
     p->stalled.connected = p->connected;
     p->stalled.missing_count = m->stalled.missing_count;
+    p->stalled.left = m->stalled.left;
     env->stalled = &p->stalled;
 }
 
@@ -290,6 +293,28 @@ static void fill_norms(const struct message *m, struct parts *p,
     p->norms.n_sum = KV_NORMS_MAX;
     p->norms.sum = (double *)m->norms.sum;
     env->norms = &p->norms; /* Or totals: the same place. */
+}
+
+static void fill_member(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    kv__member__init(&p->member);
+    p->member.in = m->member.in;
+    env->member = &p->member;
+}
+
+static void fill_rounds(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    size_t n = m->batch.run_count;
+
+    columns_of(&m->batch, p);
+    kv__rounds__init(&p->rounds);
+    p->rounds.n_slot = p->rounds.n_count = p->rounds.n_round = n;
+    p->rounds.slot = p->slot;
+    p->rounds.count = p->count;
+    p->rounds.round = p->round;
+    env->rounds = &p->rounds;
 }
 
 /* --- Public -------------------------------------------------------------- */
@@ -316,6 +341,8 @@ static const fill_fn fills[] = {
     [MESSAGE_STALLED] = fill_stalled,
     [MESSAGE_NORMS] = fill_norms,
     [MESSAGE_TOTALS] = fill_norms,
+    [MESSAGE_MEMBER] = fill_member,
+    [MESSAGE_ROUNDS] = fill_rounds,
 };
 
 enum kv_status message_pack(const struct message *m, void *out, size_t capacity,
@@ -325,7 +352,7 @@ enum kv_status message_pack(const struct message *m, void *out, size_t capacity,
     struct parts parts;
     size_t needed;
 
-    KV_CHECK(m->kind > MESSAGE_NONE && m->kind <= MESSAGE_TOTALS);
+    KV_CHECK((unsigned)m->kind < MESSAGE_KINDS && fills[m->kind] != NULL);
     kv__envelope__init(&env);
     env.body_case = (Kv__Envelope__BodyCase)m->kind;
     fills[m->kind](m, &parts, &env);

@@ -212,7 +212,8 @@ const char *take_stalled(struct scratch *scratch, const Kv__Envelope *env,
         return bad_slot;
     }
     if (pb->n_missing > KV_MISSING_MAX || pb->n_connected != pb->n_missing ||
-        pb->missing_count < pb->n_missing || pb->missing_count > KV_RANKS_MAX) {
+        pb->missing_count < pb->n_missing || pb->missing_count > KV_RANKS_MAX ||
+        pb->left > KV_RANKS_MAX) {
         return "stalled with uneven or too many ranks";
     }
     for (size_t i = 0; i < pb->n_missing; i++) {
@@ -227,6 +228,7 @@ const char *take_stalled(struct scratch *scratch, const Kv__Envelope *env,
     out->stalled.seconds = pb->seconds;
     out->stalled.listed = (uint32_t)pb->n_missing;
     out->stalled.missing_count = pb->missing_count;
+    out->stalled.left = pb->left;
     return NULL;
 }
 
@@ -248,4 +250,26 @@ const char *take_norms(struct scratch *scratch, const Kv__Envelope *env,
     out->norms.pass = pb->pass;
     memcpy(out->norms.sum, pb->sum, sizeof out->norms.sum);
     return NULL;
+}
+
+/* --- Members -------------------------------------------------------------- */
+
+const char *take_member(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out)
+{
+    (void)scratch;
+    (void)payload_size;
+    out->member.in = env->member->in != 0;
+    return NULL;
+}
+
+const char *take_rounds(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out)
+{
+    const Kv__Rounds *pb = env->rounds;
+    struct columns c = {
+        pb->n_slot, pb->n_count, pb->n_round, pb->slot, pb->count,
+        pb->round,  false,       0,           NULL,     0};
+
+    return take_runs(scratch, &c, payload_size, &out->batch);
 }

@@ -47,5 +47,9 @@ const char *take_stalled(struct scratch *scratch, const Kv__Envelope *env,
                          size_t payload_size, struct message *out);
 const char *take_norms(struct scratch *scratch, const Kv__Envelope *env,
                        size_t payload_size, struct message *out);
+const char *take_member(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out);
+const char *take_rounds(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out);
 
 #endif

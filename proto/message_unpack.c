@@ -261,6 +261,8 @@ static const struct {
     [MESSAGE_STALLED] = {take_stalled, WITHOUT_PAYLOAD},
     [MESSAGE_NORMS] = {take_norms, WITHOUT_PAYLOAD},
     [MESSAGE_TOTALS] = {take_norms, WITHOUT_PAYLOAD},
+    [MESSAGE_MEMBER] = {take_member, WITHOUT_PAYLOAD},
+    [MESSAGE_ROUNDS] = {take_rounds, WITHOUT_PAYLOAD},
 };
 
 static void *pb_alloc(void *scratch, size_t size)
@@ -288,8 +290,8 @@ static const char *unpack(struct scratch *scratch, const void *meta,
     if (env == NULL) {
         return "metadata cannot be parsed";
     }
-    if (env->body_case < KV__ENVELOPE__BODY_WELCOME ||
-        env->body_case > KV__ENVELOPE__BODY_TOTALS) {
+    if ((unsigned)env->body_case >= MESSAGE_KINDS ||
+        kinds[env->body_case].take == NULL) {
         return "message of an unknown kind";
     }
     out->kind = (enum message_kind)env->body_case;

@@ -18,8 +18,8 @@
 struct policy_view {
     uint64_t round;      /* Committed rounds of the slice. */
     const uint64_t *seq; /* By rank: pushes committed. NULL unless per_rank. */
-    uint32_t workers;    /* Ranks of the job. */
-    uint32_t arrived;    /* Ranks that have contributed to the open round. */
+    uint32_t members;    /* Ranks of the job, but for those that have left. */
+    uint32_t arrived;    /* Members that have contributed to the open round. */
 };
 
 struct policy {

@@ -197,6 +197,40 @@ static void on_optimizer(struct session *s, uint64_t request_id,
     session_reply(s, request_id, status, error);
 }
 
+/* Back, its next pushes belong to the rounds that are open now. */
+static void send_rounds(struct session *s)
+{
+    struct run runs[KV_BATCH_RUNS_MAX];
+    struct message m = {.kind = MESSAGE_ROUNDS, .batch = {.runs = runs}};
+    uint32_t slots = shard_slots(s->shard);
+
+    for (uint32_t slot = 0; slot < slots; slot++) {
+        uint64_t round = shard_pushed(s->shard, s->rank, slot);
+
+        if (!message_add(&m.batch, slot, round, 0)) {
+            s->io->send(s->io->ctx, &m, 0, NULL, 0, NULL, NULL);
+            m.batch.run_count = 0;
+            KV_CHECK(message_add(&m.batch, slot, round, 0));
+        }
+    }
+    if (slots > 0) {
+        s->io->send(s->io->ctx, &m, 0, NULL, 0, NULL, NULL);
+    }
+}
+
+static void on_member(struct session *s, uint64_t request_id,
+                      const struct message *m)
+{
+    char error[KV_TEXT_MAX + 1] = "";
+    enum kv_status status =
+        shard_member(s->shard, s->rank, m->member.in, error, sizeof error);
+
+    if (status == KV_OK && m->member.in) {
+        send_rounds(s);
+    }
+    session_reply(s, request_id, status, error);
+}
+
 static void on_hyper(struct session *s, uint64_t request_id,
                      const struct message *m)
 {
@@ -223,6 +257,7 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
     case MESSAGE_OPEN:
     case MESSAGE_OPTIMIZER:
     case MESSAGE_HYPER:
+    case MESSAGE_MEMBER:
         break;
     default:
         return broken(s, "a message that a worker does not send to a shard");
@@ -235,6 +270,8 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
     }
     if (m->kind == MESSAGE_OPTIMIZER) {
         on_optimizer(s, request_id, m);
+    } else if (m->kind == MESSAGE_MEMBER) {
+        on_member(s, request_id, m);
     } else {
         on_hyper(s, request_id, m);
     }

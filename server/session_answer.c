@@ -146,6 +146,7 @@ void session_stalled(struct session *s, uint32_t slot, uint64_t round,
     m.stalled.round = round;
     m.stalled.seconds = seconds;
     m.stalled.missing_count = missing_count;
+    m.stalled.left = shard_left(s->shard);
     m.stalled.listed =
         missing_count < KV_MISSING_MAX ? missing_count : KV_MISSING_MAX;
     for (uint32_t i = 0; i < m.stalled.listed; i++) {

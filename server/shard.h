@@ -95,6 +95,19 @@ KV_MUST_CHECK enum kv_status shard_policy(struct shard *s, uint32_t policy_id,
 KV_MUST_CHECK enum kv_status shard_fence(struct shard *s, uint32_t rank,
                                          uint64_t incarnation, uint64_t token);
 
+/* Rounds close without this rank from now on, or need its push again. It may
+ * have nothing open when it leaves: KV_EBUSY. Kept in the arena until it comes
+ * back or a higher life of it is seen. Under async nothing changes. */
+KV_MUST_CHECK enum kv_status shard_member(struct shard *s, uint32_t rank,
+                                          bool in, char *error,
+                                          size_t error_size);
+bool shard_is_member(const struct shard *s, uint32_t rank);
+uint32_t shard_left(const struct shard *s); /* Ranks that are none. */
+
+/* The last push of this rank that is committed, or that it has missed. */
+uint64_t shard_pushed(const struct shard *s, uint32_t rank, uint32_t slot);
+uint32_t shard_slots(const struct shard *s);
+
 struct slice_desc {
     uint32_t key_id, slice;
     uint32_t dtype; /* Off the wire; checked here. */
@@ -163,7 +176,7 @@ KV_MUST_CHECK enum kv_status shard_hyper(struct shard *s, const char *param,
                                          size_t error_size);
 
 /* Open rounds, or waiting pulls, that are older than `age_ms`: the oldest for
- * each rank that waits. `missing` are the ranks it waits for. */
+ * each rank that waits. `missing` are the members it waits for. */
 typedef void (*shard_stall_fn)(void *ctx, uint32_t rank, uint32_t slot,
                                uint64_t round, uint64_t since_ms,
                                const uint32_t *missing, uint32_t missing_count);

@@ -72,6 +72,7 @@ enum kv_status shard_make_fence(struct shard *s, char *error, size_t error_size)
                  (unsigned long long)fence->workers, s->workers);
         return KV_EMISMATCH;
     }
+    shard_count_members(s);
     return KV_OK;
 }
 
@@ -92,6 +93,7 @@ enum kv_status shard_fence(struct shard *s, uint32_t rank, uint64_t incarnation,
          * the old, which would lock the new one out. */
         arena_store(process, 0);
         arena_store(highest, incarnation);
+        shard_count_members(s); /* What the old one has left counts no more. */
     }
     if (*process != token) {
         arena_store(process, token);

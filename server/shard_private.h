@@ -13,6 +13,7 @@
  *   shard_open.c    create, attach, wait for creation
  *   shard_optim.c   the optimizer's settings in the arena
  *   shard_fence.c   policy and incarnations in the arena
+ *   shard_members.c who is in a round
  *   shard_stall.c   who waits for whom
  *   shard_untangle.c  ranks that block each other
  *
@@ -78,6 +79,7 @@ struct fence_block {
     struct {
         uint64_t incarnation;
         uint64_t token; /* 0: not known yet. */
+        uint64_t left;  /* By the life before this number; 0: has not. */
     } rank[];
 };
 
@@ -178,7 +180,7 @@ struct shard {
     struct bufpool *buffers; /* Borrowed. */
     struct shard_events events;
     const struct policy *policy; /* NULL until the first worker came. */
-    uint32_t workers;
+    uint32_t workers, members;
     uint32_t slots;
 
     struct slot_chunk **chunks;
@@ -230,9 +232,16 @@ static inline struct policy_view shard_view(const struct shard *s,
 {
     struct policy_view v = {e->value->round,
                             s->policy->per_rank ? e->value->seq : NULL,
-                            s->workers, e->arrived};
+                            s->members, e->arrived};
 
     return v;
+}
+
+static inline bool shard_has_left(const struct shard *s, uint32_t rank)
+{
+    uint64_t left = s->fence->rank[rank].left;
+
+    return left != 0 && left == s->fence->rank[rank].incarnation + 1;
 }
 
 /* With s->text when that is an error. */
@@ -421,5 +430,10 @@ KV_MUST_CHECK enum kv_status shard_recover_policy(struct shard *s, char *error,
                                                   size_t error_size);
 KV_MUST_CHECK enum kv_status shard_make_fence(struct shard *s, char *error,
                                               size_t error_size);
+
+/* --- shard_members.c ------------------------------------------------------ */
+
+/* Somebody has left, or is back. */
+void shard_count_members(struct shard *s);
 
 #endif

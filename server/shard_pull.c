@@ -67,7 +67,7 @@ static enum kv_status pull(struct shard *s, uint32_t rank, struct entry *e,
         shard_answer_pull(s, rank, e, round, w->rows, w->count);
         return KV_OK;
     }
-    if (round > committed + 1) {
+    if (round > committed + 1 || shard_has_left(s, rank)) {
         return shard_refuse(s, KV_EINVAL,
                             "rank %u pulls round %" PRIu64
                             " of key %u slice %u, of which %" PRIu64

@@ -126,6 +126,16 @@ static enum kv_status check_rule(struct shard *s, const struct entry *e,
     return KV_OK;
 }
 
+/* Off the path of every push. */
+static enum kv_status refuse_leaver(struct shard *s, const struct entry *e,
+                                    uint32_t rank)
+{
+    return shard_refuse(s, KV_EINVAL,
+                        "rank %u pushes key %u slice %u, but has left the "
+                        "rounds: call kvw_join first",
+                        rank, e->key_id, e->slice);
+}
+
 /* Is `round` the next push of this rank, and not there yet? */
 static enum kv_status check_next(struct shard *s, const struct entry *e,
                                  uint32_t rank, uint64_t round,
@@ -133,6 +143,9 @@ static enum kv_status check_next(struct shard *s, const struct entry *e,
 {
     const struct share *share = e->shares[rank];
 
+    if (s->members < s->workers && shard_has_left(s, rank)) {
+        return refuse_leaver(s, e, rank);
+    }
     if (round != committed + 1) {
         return shard_refuse(s, KV_EINVAL,
                             "rank %u pushes round %" PRIu64

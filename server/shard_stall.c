@@ -11,7 +11,8 @@ static uint32_t find_missing(struct shard *s, const struct share *share)
         return n;
     }
     for (uint32_t rank = 0; rank < s->workers; rank++) {
-        if (e->shares[rank] == NULL || !e->shares[rank]->pushed) {
+        if (!shard_has_left(s, rank) &&
+            (e->shares[rank] == NULL || !e->shares[rank]->pushed)) {
             s->missing[n++] = rank;
         }
     }

@@ -16,15 +16,20 @@
 static void log_stall(struct shard_thread *t, uint32_t slot, uint64_t round,
                       const uint32_t *missing, uint32_t count)
 {
-    char more[32] = "";
+    char more[32] = "", left[32] = "";
+    uint32_t gone = shard_left(t->shard);
 
     if (count > 1) {
         snprintf(more, sizeof more, ", and %" PRIu32 " more", count - 1);
     }
+    if (gone > 0) {
+        snprintf(left, sizeof left, "; %" PRIu32 " left before", gone);
+    }
     log_warn("shard %" PRIu32 " slot %" PRIu32 " round %" PRIu64
-             ": rank %" PRIu32 " is missing%s%s",
+             ": rank %" PRIu32 " is missing%s%s%s",
              t->index, slot, round, missing[0],
-             t->by_rank[missing[0]] == NULL ? " (not connected)" : "", more);
+             t->by_rank[missing[0]] == NULL ? " (not connected)" : "", more,
+             left);
 }
 
 static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
@@ -64,7 +69,7 @@ static void on_wait(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
 
 /* The ranks block each other if each either waits for the others or may push
  * no more. A rank that is free to act, or not there, is only to be waited
- * for. */
+ * for, unless it has left. */
 static bool gridlocked(const struct shard_thread *t)
 {
     bool blocked = false;
@@ -72,6 +77,9 @@ static bool gridlocked(const struct shard_thread *t)
     for (uint32_t rank = 0; rank < t->workers; rank++) {
         const struct seat *seat = t->by_rank[rank];
 
+        if (!shard_is_member(t->shard, rank)) {
+            continue;
+        }
         if (seat == NULL || (!seat->session.blocked && !t->waits[rank])) {
             return false;
         }
@@ -98,7 +106,8 @@ static bool look_who_waits(struct shard_thread *t)
 static void untangle(struct shard_thread *t)
 {
     for (uint32_t rank = 0; rank < t->workers; rank++) {
-        t->waits[rank] = t->by_rank[rank]->session.blocked;
+        t->waits[rank] =
+            t->by_rank[rank] != NULL && t->by_rank[rank]->session.blocked;
     }
     shard_untangle(t->shard, t->waits);
 }

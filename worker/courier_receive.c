@@ -287,6 +287,26 @@ static enum kv_status on_norms(struct courier *c, const struct message *m)
     return KV_OK;
 }
 
+/* --- Rounds --------------------------------------------------------------- */
+
+/* Others have gone on while this rank was not a member. Nothing of a slice is
+ * under way then, and slices not registered yet learn it from Opened. */
+static enum kv_status on_rounds(struct courier *c, const struct message *m)
+{
+    for (uint32_t i = 0; i < m->batch.run_count; i++) {
+        const struct run *r = &m->batch.runs[i];
+
+        for (uint32_t n = 0; n < r->count; n++) {
+            struct slice *s = courier_slice(c, r->slot + n);
+
+            if (s != NULL && s->push == NULL && s->pull == NULL) {
+                s->pushed = r->round;
+            }
+        }
+    }
+    return KV_OK;
+}
+
 /* --- Requests ------------------------------------------------------------ */
 
 static enum kv_status on_reply(struct courier *c, uint64_t request_id,
@@ -329,6 +349,8 @@ enum kv_status courier_frame(struct courier *c, uint64_t request_id,
         return on_error(c, m);
     case MESSAGE_NORMS:
         return on_norms(c, m);
+    case MESSAGE_ROUNDS:
+        return on_rounds(c, m);
     case MESSAGE_STALLED:
         if (courier_slice(c, m->stalled.slot) == NULL) {
             return KV_EPROTO;

@@ -37,6 +37,9 @@ static void begin(struct lane *lane, struct kvw_op *op)
     case OP_HYPER:
         engine_command(e, op);
         break;
+    case OP_MEMBER:
+        engine_member(e, op);
+        break;
     case OP_UPDATER:
         op_fail(op, KV_ENOTSUP,
                 "an updater is for local stores: this one's values are on "
@@ -116,6 +119,7 @@ static void stop(struct lane *lane)
 void engine_routes_closed(struct engine *e)
 {
     lane_cancel(&e->lane, &e->fenced);
+    lane_cancel(&e->lane, &e->held);
     lane_cancel(&e->lane, &e->barriers);
     uv_close((uv_handle_t *)&e->watch, NULL);
     link_hub_close(&e->hub, NULL);
@@ -149,6 +153,7 @@ static void init_fields(struct engine *e, const struct kind *kind)
     keys_init(&e->keys);
     list_init(&e->ready);
     list_init(&e->fenced);
+    list_init(&e->held);
     list_init(&e->barriers);
 }
 

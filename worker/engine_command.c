@@ -54,7 +54,7 @@ void engine_barrier(struct engine *e, struct kvw_op *op)
     }
 }
 
-/* --- Optimizer: the same to every shard ----------------------------------- */
+/* --- Optimizer, members: the same to every shard -------------------------- */
 
 struct command {
     struct engine *engine;
@@ -64,6 +64,14 @@ struct command {
     uint32_t left;
     struct request requests[]; /* By route. */
 };
+
+static void commanded(struct engine *e, struct kvw_op *op)
+{
+    if (op->kind == OP_MEMBER) {
+        engine_member_over(e, op);
+    }
+    engine_done(e, op);
+}
 
 static void on_commanded(struct request *q, enum kv_status status,
                          const char *text, const struct message *reply,
@@ -81,7 +89,7 @@ static void on_commanded(struct request *q, enum kv_status status,
                 c->engine->job.rank, route_name(r, name), text);
     }
     if (--c->left == 0) {
-        engine_done(c->engine, c->op);
+        commanded(c->engine, c->op);
         mem_free(c);
     }
 }
@@ -94,6 +102,11 @@ static void fill_message(const struct command *c, struct message *m)
         m->kind = MESSAGE_HYPER;
         m->hyper.param = op->param;
         m->hyper.value = op->value;
+        return;
+    }
+    if (op->kind == OP_MEMBER) {
+        m->kind = MESSAGE_MEMBER;
+        m->member.in = op->in;
         return;
     }
     m->kind = MESSAGE_OPTIMIZER;
@@ -109,7 +122,7 @@ static void command(struct engine *e, struct kvw_op *op)
     if (c == NULL) {
         op_fail(op, KV_ENOMEM, "out of memory for %" PRIu32 " requests",
                 e->route_count);
-        engine_done(e, op);
+        commanded(e, op);
         return;
     }
     c->engine = e;
@@ -131,13 +144,24 @@ static void command(struct engine *e, struct kvw_op *op)
 
 /* --- Fences --------------------------------------------------------------- */
 
-static bool pushes_before(const struct engine *e, const struct kvw_op *fence)
+/* Who comes back gets to know where each slice stands: nothing that goes by
+ * what was known before is under way then. */
+static bool holds_up(const struct kvw_op *op, const struct kvw_op *fence)
+{
+    bool back = fence->kind == OP_MEMBER && fence->in;
+
+    return op_pushes(op) ||
+           (back && (op->kind == OP_INIT || op->kind == OP_TRANSFER ||
+                     op->kind == OP_MOVES));
+}
+
+static bool waits_for_any(const struct engine *e, const struct kvw_op *fence)
 {
     LIST_EACH(&e->lane.running, link, after)
     {
         const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
-        if (op_pushes(op) && op->number < fence->number) {
+        if (op->number < fence->number && holds_up(op, fence)) {
             return true;
         }
     }
@@ -150,7 +174,7 @@ void engine_check_fences(struct engine *e)
     {
         struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
-        if (!pushes_before(e, op)) {
+        if (!waits_for_any(e, op)) {
             list_unlink(link);
             list_push(&e->lane.running, link);
             command(e, op);

@@ -7,7 +7,8 @@
  *   engine_transfer.c  push and pull
  *   engine_moves.c     the same with row_sparse tensors
  *   engine_norms.c     norms of a whole key, for optimizers that need them
- *   engine_command.c   barriers, optimizer, figures, leaving
+ *   engine_command.c   barriers, optimizer, figures, the end
+ *   engine_member.c    in the rounds, or out of them
  *   engine_describe.c  what is it waiting for?
  *
  * A running op is on exactly one list, of the lane's or the engine's. Handlers
@@ -53,6 +54,9 @@ struct engine {
     struct list fenced;   /* Ops that wait for the pushes before them. */
     struct list barriers; /* The first one is on its way. */
 
+    bool left;        /* The rounds: nothing is pushed until it is back. */
+    uint32_t joining; /* Calls that bring it back. */
+    struct list held; /* Pulls that begin when it is. */
     struct request barrier_request, leave_request;
     struct kvw_op *leaving;
     uint64_t barrier;       /* Passed so far. */
@@ -80,6 +84,15 @@ void engine_routes_free(struct engine *e);
 void engine_init(struct engine *e, struct kvw_op *op);
 
 void engine_transfer(struct engine *e, struct kvw_op *op);
+
+void engine_member(struct engine *e, struct kvw_op *op);
+
+/* All servers have answered, or one could not. */
+void engine_member_over(struct engine *e, struct kvw_op *op);
+
+/* This rank has left: may the transfer not begin now? It has ended then, or
+ * begins when the rank is back. */
+bool engine_stops(struct engine *e, struct kvw_op *op);
 
 /* The next piece of an op, for which engine_reserve() made room: slice `index`
  * of the key, to be submitted. data[] are base addresses, kept. */

@@ -12,16 +12,19 @@
 static void stall_text(const struct key *key, char *out, size_t size)
 {
     const struct key_stall *s = &key->stall;
-    char name[KEYS_TEXT_MAX], more[48] = "";
+    char name[KEYS_TEXT_MAX], more[48] = "", left[48] = "";
 
+    if (s->left > 0) {
+        snprintf(left, sizeof left, "; %" PRIu32 " left before", s->left);
+    }
     if (s->missing_count > 1) {
         snprintf(more, sizeof more, " and %" PRIu32 " more",
                  s->missing_count - 1);
     }
     snprintf(out, size,
-             "%s round %" PRIu64 ": waiting for rank %" PRIu32 "%s%s",
+             "%s round %" PRIu64 ": waiting for rank %" PRIu32 "%s%s%s",
              keys_text(&key->spec, name), s->round, s->rank,
-             s->connected ? "" : " (not connected)", more);
+             s->connected ? "" : " (not connected)", more, left);
 }
 
 /* Somebody who is not connected says more than somebody who is slow. */
@@ -48,6 +51,7 @@ void engine_stalled(struct route *r, const struct slice *slice,
     key->stall.rank = m->stalled.missing[worst];
     key->stall.connected = m->stalled.connected[worst];
     key->stall.missing_count = m->stalled.missing_count;
+    key->stall.left = m->stalled.left;
     stall_text(key, text, sizeof text);
     if (log_allow(&e->stall_lines, uv_now(&e->lane.loop))) {
         log_warn("%s, %" PRIu32 " s so far", text, m->stalled.seconds);
@@ -105,8 +109,12 @@ static void open_text(struct engine *e, char *out, size_t size)
     snprintf(out, size, "about to be done");
 }
 
-static void fenced_text(struct engine *e, char *out, size_t size)
+static void fenced_text(struct engine *e, const struct kvw_op *fence, char *out,
+                        size_t size)
 {
+    const char *who = fence->kind != OP_MEMBER ? "the optimizer"
+                      : fence->in              ? "joining"
+                                               : "leaving";
     char text[OP_TEXT_MAX / 2] = "";
 
     LIST_EACH(&e->lane.running, link, after)
@@ -118,7 +126,7 @@ static void fenced_text(struct engine *e, char *out, size_t size)
             break;
         }
     }
-    snprintf(out, size, "the optimizer waits for pushes before it: %s", text);
+    snprintf(out, size, "%s waits for pushes before it: %s", who, text);
 }
 
 static void barrier_text(struct engine *e, char *out, size_t size)
@@ -146,8 +154,8 @@ void engine_describe(struct engine *e, struct kvw_op *op)
         } else {
             open_text(e, op->text, sizeof op->text);
         }
-    } else if (find_in(&e->fenced, op->about) != NULL) {
-        fenced_text(e, op->text, sizeof op->text);
+    } else if ((about = find_in(&e->fenced, op->about)) != NULL) {
+        fenced_text(e, about, op->text, sizeof op->text);
     } else if (find_in(&e->barriers, op->about) != NULL) {
         barrier_text(e, op->text, sizeof op->text);
     } else {

@@ -94,6 +94,9 @@ void engine_moves(struct engine *e, struct kvw_op *op)
 {
     size_t pieces = 0;
 
+    if (e->left && engine_stops(e, op)) {
+        return;
+    }
     op->left = 1; /* So that it cannot end in the middle of this. */
     if (prepare(e, op, &pieces) && engine_reserve(op, pieces)) {
         for (size_t i = 0; i < op->move_count; i++) {

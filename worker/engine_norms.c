@@ -2,7 +2,8 @@
  * a worker has links to all of them, and the totals go back to each. Every
  * rank that pushed does the same, and comes to the same bits: the sums are
  * added in the slices' order. Sums of a push are kept until all of its slices
- * are committed, for a slice whose server died may ask again. */
+ * are committed, for a slice whose server died may ask again; it has other sums
+ * then, if a rank has joined the round since. */
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -50,6 +51,7 @@ void engine_norms_free(struct kvw_op *op)
 
 static void add_up(struct key_norms *n, uint32_t pass)
 {
+    memset(n->total[pass], 0, sizeof n->total[pass]);
     for (uint32_t i = 0; i < n->key->slice_count; i++) {
         for (unsigned j = 0; j < KV_NORMS_MAX; j++) {
             n->total[pass][j] += n->slices[i].sum[pass][j];
@@ -77,7 +79,9 @@ void engine_norms(struct route *r, const struct slice *slice,
     s = &n->slices[slice - key->slices];
     if (s->told[pass]) {
         /* It was restarted, and has not heard the total. */
+        memcpy(s->sum[pass], m->norms.sum, sizeof s->sum[pass]);
         if (n->have[pass] == key->slice_count) {
+            add_up(n, pass);
             courier_totals(slice, pass, n->total[pass]);
         }
         return;

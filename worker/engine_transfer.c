@@ -363,6 +363,9 @@ void engine_transfer(struct engine *e, struct kvw_op *op)
 {
     size_t pieces = 0;
 
+    if (e->left && engine_stops(e, op)) {
+        return;
+    }
     op->left = 1; /* So that it cannot end in the middle of this. */
     if (!prepare(e, op, &pieces) || !engine_reserve(op, pieces)) {
         engine_one_less(e, op);

@@ -49,6 +49,7 @@ struct key_stall {
     const struct slice *slice;
     uint32_t rank;          /* One who is missing... */
     uint32_t missing_count; /* ...of these. */
+    uint32_t left;          /* Ranks that nobody waits for. */
     bool connected;
 };
 

@@ -247,6 +247,33 @@ int kvw_barrier(struct kvw *kv, int64_t timeout_ms)
     return result;
 }
 
+/* --- Members of rounds ---------------------------------------------------- */
+
+static int set_member(struct kvw *kv, bool in)
+{
+    struct kvw_op *op;
+    int result = store_enter(kv, true);
+
+    if (result == KVW_OK) {
+        result = store_take(kv, OP_MEMBER, &op);
+    }
+    if (result != KVW_OK) {
+        return result;
+    }
+    op->in = in;
+    return store_run(kv, op);
+}
+
+int kvw_leave(struct kvw *kv)
+{
+    return set_member(kv, false);
+}
+
+int kvw_join(struct kvw *kv)
+{
+    return set_member(kv, true);
+}
+
 /* --- Optimizer and compression -------------------------------------------- */
 
 int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params)

@@ -100,8 +100,8 @@ const char *kvw_error(const struct kvw *kv);
  * kind, in upper or lower case:
  *
  *   local              one process, its own memory; no server, rank 0 of 1
- *   dist_sync          a round of a key ends when every worker has pushed it;
- *                      same bits every time
+ *   dist_sync          a round of a key ends when every worker has pushed it
+ *                      that has not left; same bits every time
  *   dist_async         every push is applied at once
  *   dist_device_sync   as without "device", but a worker's tensors are summed
  *   dist_device_async  on their devices; in host memory that is the same
@@ -138,10 +138,13 @@ const char *kvw_error(const struct kvw *kv);
  * KVW_EAGAIN no thread can be started. */
 int kvw_open(struct kvw **kv, const char *kind, const char *options);
 
-/* Wait until what was pushed is committed (at most 10 s), tell the root that
- * this worker is done, and free everything. Takes kv; NULL is allowed. No other
- * thread may be in a call on this store, and it is not for callbacks. Does
- * nothing in the child of a fork(). */
+/* Wait until what was pushed is committed (at most 10 s), leave the rounds as
+ * kvw_leave() does, so that others need not wait for who is done (at most 2 s;
+ * not if something pushed is not committed), tell the root (at most 2 s), and
+ * free everything. A worker that ends without this, because it crashed, is
+ * waited for: its next life goes on. Takes kv; NULL is allowed. No other thread
+ * may be in a call on this store, and it is not for callbacks. Does nothing in
+ * the child of a fork(). */
 void kvw_close(struct kvw *kv);
 
 /* The kind as given to kvw_open(), in lower case; owned by the store. */
@@ -367,6 +370,40 @@ int kvw_wait_all(struct kvw *kv, int64_t timeout_ms);
 /* Returns when all workers have called it. After KVW_ETIMEOUT this worker has
  * come, and its next call waits for the same barrier. */
 int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
+
+/* --- Members of rounds --------------------------------------------------- */
+
+/* dist_sync: leave the rounds, when this worker has fewer batches than others,
+ * and come back. Every worker starts as a member.
+ *
+ * kvw_leave() waits for this worker's earlier pushes, then for the servers.
+ * From the round after its last push on, rounds of every key, of keys yet to be
+ * registered too, close without this worker; if all have left, nothing waits.
+ * It may pull, and sees the newest committed value, whichever that is when the
+ * server answers. It may register keys, set the optimizer and come to barriers.
+ * What it pushes fails with KVW_EINVAL. kvw_join() makes it a member again: its
+ * next push of a slice belongs to the round of that slice that is open then.
+ * Both again change nothing.
+ *
+ * Which rounds it is in does not depend on timing as long as no push of others
+ * is under way when it joins. At the end of an epoch, on every worker,
+ *
+ *     ... last batch; kvw_leave(kv); kvw_barrier(kv, t);
+ *                     kvw_join(kv);  kvw_barrier(kv, t);
+ *
+ * gives a job that has the same bits every time: rounds after a worker's last
+ * batch are summed without it, in rank order as ever. Without the barriers,
+ * what was committed before it joined is the same every time, and each later
+ * sum is of whoever was a member; a key of several slices may get its first
+ * push in different rounds, and norms of such a round (lars, lamb, lans) may
+ * lack it.
+ *
+ * The servers remember: it holds through lost connections and restarts of
+ * servers. A new life of the rank (a higher incarnation) starts as a member.
+ * kvw_close() leaves. dist_async and local: nothing to leave; KVW_OK at once.
+ * Errors: as of pushes when waiting; after one, calling again is fine. */
+int kvw_leave(struct kvw *kv);
+int kvw_join(struct kvw *kv);
 
 /* --- Optimizer and compression ------------------------------------------- */
 

@@ -361,6 +361,7 @@ static void begin(struct lane *lane, struct kvw_op *op)
         break;
     case OP_OPEN:
     case OP_BARRIER:
+    case OP_MEMBER:
     case OP_LEAVE:
         break; /* One worker is all of them. */
     }

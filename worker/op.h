@@ -46,6 +46,7 @@ enum op_kind {
     OP_OPTIMIZER,
     OP_HYPER,
     OP_UPDATER,
+    OP_MEMBER, /* Of rounds, or no longer. */
     /* Between the library and its lane; nobody waits for them in wait_all. */
     OP_CODEC,
     OP_STATS,
@@ -87,6 +88,7 @@ struct kvw_op {
     struct kv_optim_spec optimizer;
     char param[KV_NAME_MAX + 1];
     double value;
+    bool in;                /* OP_MEMBER */
     kvw_updater_fn updater; /* With `arg`. */
     const struct kv_codec *codec;
     struct kvw_stats *stats; /* Kept until done. */

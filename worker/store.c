@@ -11,7 +11,7 @@
 #include "worker/failure.h"
 
 #define CLOSE_MS 10000   /* For pushes to be committed. */
-#define LEAVE_MS 2000    /* For the root to be told. */
+#define LEAVE_MS 2000    /* For the shards, and for the root, to be told. */
 #define DESCRIBE_MS 1000 /* For the lane to say what it waits for. */
 
 /* The public numbers are ours, without a header between them. */
@@ -270,7 +270,8 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options)
     return KVW_OK;
 }
 
-static void wait_for_pushes(struct kvw *kv)
+/* True when they are. */
+static bool wait_for_pushes(struct kvw *kv)
 {
     uint64_t number = op_wait_transfers(&kv->pool, CLOSE_MS);
     char text[OP_TEXT_MAX];
@@ -279,6 +280,7 @@ static void wait_for_pushes(struct kvw *kv)
         describe(kv, number, text, sizeof text);
         log_warn("closing with operations that are not done: %s", text);
     }
+    return number == 0;
 }
 
 /* Others may need more time than one who has nothing left to do. */
@@ -292,14 +294,16 @@ static void wait_for_others(struct kvw *kv)
     }
 }
 
-static void leave(struct kvw *kv)
+/* Shards or the root. Who cannot be told in time finds out by waiting. */
+static void tell(struct kvw *kv, enum op_kind kind)
 {
     char text[OP_TEXT_MAX];
     struct kvw_op *op;
 
-    if (op_take(&kv->pool, OP_LEAVE, true, &op) != KV_OK) {
+    if (op_take(&kv->pool, kind, false, &op) != KV_OK) {
         return;
     }
+    op->in = false;
     store_start(kv, op, true);
     if (op_wait(&kv->pool, op, LEAVE_MS, text, sizeof text) == KV_ETIMEOUT) {
         op_forget(&kv->pool, op);
@@ -308,6 +312,8 @@ static void leave(struct kvw *kv)
 
 void kvw_close(struct kvw *kv)
 {
+    bool settled;
+
     if (kv == NULL || getpid() != kv->pid) {
         return;
     }
@@ -315,9 +321,12 @@ void kvw_close(struct kvw *kv)
         log_error("kvw_close() was called from a callback, and does nothing");
         return;
     }
-    wait_for_pushes(kv);
+    settled = wait_for_pushes(kv);
     wait_for_others(kv);
-    leave(kv);
+    if (settled) {
+        tell(kv, OP_MEMBER);
+    }
+    tell(kv, OP_LEAVE);
     kv->closing = true; /* Callbacks that run now start nothing. */
     free_store(kv);
 }

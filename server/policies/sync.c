@@ -1,4 +1,4 @@
-/* sync - a round is one push of every rank; a pull waits for its round. */
+/* sync - a round is one push of every member; a pull waits for its round. */
 #include "server/policy.h"
 
 static uint64_t committed(const struct policy_view *v, uint32_t rank)
@@ -9,7 +9,7 @@ static uint64_t committed(const struct policy_view *v, uint32_t rank)
 
 static bool closes(const struct policy_view *v)
 {
-    return v->arrived == v->workers;
+    return v->arrived == v->members;
 }
 
 static bool readable(const struct policy_view *v, uint32_t rank, uint64_t round)

@@ -257,13 +257,57 @@ static void test_a_timeout_names_the_server_that_is_gone(void **state)
     expect_weights(1);
 }
 
+/* What this program is when it is to die as a worker. */
+static int be_a_worker(char *root, char *incarnation)
+{
+    char options[128];
+    struct kvw *kv;
+
+    snprintf(options, sizeof options, "root=%s,rank=1,incarnation=%s", root,
+             incarnation);
+    if (kvw_open(&kv, "dist_sync", options) != KVW_OK ||
+        write(STDOUT_FILENO, "", 1) != 1) {
+        return 1;
+    }
+    for (;;) {
+        pause();
+    }
+}
+
+/* A process that is rank 1, and is killed once it has joined. */
+static void die_as_rank_1(void)
+{
+    char root[32], incarnation[32], ready;
+    char *argv[] = {"worker", root, incarnation, NULL};
+    int ends[2];
+    pid_t pid;
+
+    snprintf(root, sizeof root, "127.0.0.1:%d", c.port[0]);
+    snprintf(incarnation, sizeof incarnation, "%llu",
+             (unsigned long long)UINT64_MAX / 4);
+    KV_CHECK(pipe2(ends, O_CLOEXEC) == 0);
+    pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        execv("/proc/self/exe", argv);
+        _exit(127);
+    }
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &ready, 1), 1);
+    close(ends[0]);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+}
+
 static void test_a_timeout_names_the_rank_that_is_gone(void **state)
 {
     uint64_t deadline = clock_ms() + 30000;
+    const char *next = "incarnation=9223372036854775807";
 
     (void)state;
     init_job("lr=1");
-    cluster_close(&c, 1);
+    cluster_close(&c, 1); /* It left: nobody would wait for it. */
+    die_as_rank_1();
     start_round(0, 0);
     do {
         expect_error(c.kv[0], kvw_wait_all(c.kv[0], 200), KVW_ETIMEOUT, "key",
@@ -273,7 +317,7 @@ static void test_a_timeout_names_the_rank_that_is_gone(void **state)
     expect_text(kvw_error(c.kv[0]), "round 1: waiting for rank 1");
     expect_text(kvw_error(c.kv[0]), "not connected");
     /* It comes back, in its next life, and the round goes on. */
-    cluster_open(&c, 1, "dist_sync");
+    assert_int_equal(cluster_try_open(&c, 1, "dist_sync", next), KVW_OK);
     init_rank(1);
     start_round(1, 0);
     expect_ok(c.kv[0], kvw_wait_all(c.kv[0], KVW_FOREVER));
@@ -354,7 +398,7 @@ static void test_closing_waits_for_what_was_pushed(void **state)
 
 #define TEST(name, how) cmocka_unit_test_setup_teardown(name, how, tear_down)
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_killed_servers_change_no_bit, set_up_two),
@@ -370,5 +414,8 @@ int main(void)
         TEST(test_closing_waits_for_what_was_pushed, set_up_alone),
     };
 
+    if (argc == 3) {
+        return be_a_worker(argv[1], argv[2]);
+    }
     return cmocka_run_group_tests_name("worker faults", tests, NULL, NULL);
 }

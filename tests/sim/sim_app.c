@@ -18,17 +18,17 @@ static void on_opened(struct request *r, enum kv_status status,
     uint32_t i = (uint32_t)(r - w->opens);
     const struct plan_slice *plan = &p->slice[i];
     struct slice *s = &w->slices[i];
-    uint32_t step = w->saved.step;
+    uint64_t low, high;
 
     (void)payload;
     (void)payload_size;
     if (status != KV_OK || reply->kind != MESSAGE_OPENED) {
         sim_fail(w->sim, "rank %u cannot open slice %u: %s", w->rank, i, text);
     }
-    if (reply->opened.round < plan->before[step] ||
-        (step < p->steps && reply->opened.round > plan->before[step + 1])) {
+    sim_member_bounds(w, i, &low, &high);
+    if (reply->opened.round < low || reply->opened.round > high) {
         sim_fail(w->sim, "rank %u finds slice %u at round %u in step %u",
-                 w->rank, i, (unsigned)reply->opened.round, step);
+                 w->rank, i, (unsigned)reply->opened.round, w->saved.step);
     }
     s->slot = reply->opened.slot;
     s->pushed = reply->opened.round;
@@ -105,39 +105,46 @@ static void on_set(struct request *r, enum kv_status status, const char *text,
     w->answered++;
 }
 
-static void fill_optimizer(const struct plan *p, struct message *m)
-{
-    m->kind = MESSAGE_OPTIMIZER;
-    m->optimizer.name = p->optimizer;
-    m->optimizer.params = p->params;
-}
-
-/* Ask every shard, one by one; true once all have answered. */
-static bool set(struct sim_worker *w, bool hyper, bool *acted)
+bool sim_ask_all(struct sim_worker *w, const struct message *m, bool *acted)
 {
     const struct plan *p = &w->sim->plan;
     struct request *r = &w->settings[w->asked];
 
     if (w->asked == p->shards) {
-        return w->answered == p->shards;
+        if (w->answered < p->shards) {
+            return false;
+        }
+        w->asked = 0;
+        w->answered = 0;
+        *acted = true;
+        return true;
     }
     *acted = true;
     memset(r, 0, sizeof *r);
-    if (hyper) {
-        r->message.kind = MESSAGE_HYPER;
-        r->message.hyper.param = "lr";
-        r->message.hyper.value = p->hyper;
-    } else {
-        fill_optimizer(p, &r->message);
-    }
+    r->message = *m;
     r->done = on_set;
     r->owner = w;
     courier_request(w->lanes[w->asked++].courier, r);
     return false;
 }
 
-/* Has everyone come as far as this step, with the settings that it needs? */
-static bool all_are_at(const struct sim *sim, uint32_t step)
+static bool set(struct sim_worker *w, bool hyper, bool *acted)
+{
+    const struct plan *p = &w->sim->plan;
+    struct message m = {.kind = MESSAGE_OPTIMIZER};
+
+    if (hyper) {
+        m.kind = MESSAGE_HYPER;
+        m.hyper.param = "lr";
+        m.hyper.value = p->hyper;
+    } else {
+        m.optimizer.name = p->optimizer;
+        m.optimizer.params = p->params;
+    }
+    return sim_ask_all(w, &m, acted);
+}
+
+bool sim_all_are_at(const struct sim *sim, uint32_t step)
 {
     for (uint32_t rank = 0; rank < sim->plan.workers; rank++) {
         const struct sim_saved *saved = &sim->workers[rank].saved;
@@ -160,8 +167,6 @@ static bool prepare(struct sim_worker *w, bool *acted)
         }
         *acted = true;
         w->saved.set = true;
-        w->asked = 0;
-        w->answered = 0;
     }
     return true;
 }
@@ -201,7 +206,10 @@ static bool enter_step(struct sim_worker *w, bool *acted)
     uint32_t step = w->saved.step;
     bool together = step == 0 || step == p->hyper_step;
 
-    if (together && !all_are_at(w->sim, step)) {
+    if (!sim_member_enter(w, acted)) {
+        return false;
+    }
+    if (together && !sim_all_are_at(w->sim, step)) {
         return false;
     }
     if (!set_again(w, acted)) {
@@ -217,8 +225,11 @@ static bool step(struct sim_worker *w)
     bool acted = false;
 
     if (w->saved.step == w->sim->plan.steps) {
-        w->app = SIM_APP_DONE;
-        return true;
+        if (sim_member_enter(w, &acted)) {
+            w->app = SIM_APP_DONE;
+            acted = true;
+        }
+        return acted;
     }
     if (!w->begun) {
         if (!enter_step(w, &acted)) {

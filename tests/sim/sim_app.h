@@ -1,7 +1,7 @@
 /**
  * sim_app - what the training program of a worker does: open, set the
- * optimizer (sim_app.c), then step by step push gradients and pull values
- * (sim_step.c).
+ * optimizer (sim_app.c), leave the rounds and come back (sim_member.c), step by
+ * step push gradients and pull values (sim_step.c).
  *
  * Thread:  one.
  */
@@ -9,6 +9,19 @@
 #define KV_TESTS_SIM_SIM_APP_H
 
 #include "tests/sim/sim_worker.h"
+
+/* Ask every shard, one by one; true once all have answered. */
+bool sim_ask_all(struct sim_worker *w, const struct message *m, bool *acted);
+
+/* Has everyone come as far as this step, with the settings that it needs? */
+bool sim_all_are_at(const struct sim *sim, uint32_t step);
+
+/* Be in the rounds of this step, or out of them, as the plan says. */
+bool sim_member_enter(struct sim_worker *w, bool *acted);
+
+/* The rounds at which the rank may find a slice when it opens it. */
+void sim_member_bounds(const struct sim_worker *w, uint32_t slice,
+                       uint64_t *low, uint64_t *high);
 
 /* Make all ops of the step; submit one; save what the step has pulled. */
 void sim_step_begin(struct sim_worker *w);

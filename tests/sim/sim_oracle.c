@@ -61,7 +61,7 @@ static const void *base_of(const struct plan *p, const struct oracle_slice *o,
     for (uint32_t i = 0; i < step; i++) {
         const struct plan_ops *ops = &p->ops[rank][i][slice];
 
-        if (ops->count > 0 && ops->pull[ops->count - 1]) {
+        if (ops->count > 0 && ops->pull[ops->count - 1] && !p->away[rank][i]) {
             uint32_t set = sim_rows_pulled(p, rank, slice, i, ops->count - 1);
 
             (void)sim_rows_pack(s, set, o->value[s->before[i + 1]], packed);
@@ -77,6 +77,7 @@ static uint32_t sum_rows(const struct plan *p, uint32_t slice, uint32_t round,
                          const void *const *contributions, float *out)
 {
     const struct plan_slice *s = &p->slice[slice];
+    uint32_t step = plan_step_of(p, slice, round);
     uint32_t any = 0;
 
     memset(out, 0, s->count * sizeof *out);
@@ -86,7 +87,8 @@ static uint32_t sum_rows(const struct plan *p, uint32_t slice, uint32_t round,
         uint32_t n = 0;
 
         for (uint32_t rank = 0; rank < p->workers; rank++) {
-            if (sim_rows_has(sim_rows_pushed(p, rank, slice, round), row)) {
+            if (!p->away[rank][step] &&
+                sim_rows_has(sim_rows_pushed(p, rank, slice, round), row)) {
                 inputs[n++] = contributions[rank];
             }
         }
@@ -105,18 +107,21 @@ static uint32_t sum_round(const struct plan *p, const struct oracle_slice *o,
     static unsigned char contributions[PLAN_WORKERS_MAX]
                                       [PLAN_COUNT_MAX * ELEMENT_MAX];
     uint32_t step = plan_step_of(p, slice, round);
-    const void *inputs[PLAN_WORKERS_MAX];
+    const void *inputs[PLAN_WORKERS_MAX], *members[PLAN_WORKERS_MAX];
+    uint32_t n = 0;
 
     for (uint32_t rank = 0; rank < p->workers; rank++) {
         contribution(p, rank, slice, round, base_of(p, o, rank, slice, step),
                      contributions[rank]);
         inputs[rank] = contributions[rank];
+        if (!p->away[rank][step]) {
+            members[n++] = inputs[rank];
+        }
     }
     if (p->slice[slice].rows > 0) {
         return sum_rows(p, slice, round, inputs, out);
     }
-    kv_sum_f32(p->slice[slice].dtype, out, inputs, p->workers,
-               p->slice[slice].count);
+    kv_sum_f32(p->slice[slice].dtype, out, members, n, p->slice[slice].count);
     return SIM_ROWS_ALL;
 }
 
@@ -293,18 +298,32 @@ static const char *check_marks(const struct oracle *o, const struct plan *p,
     return NULL;
 }
 
+static bool has_bits(const struct oracle_slice *o, const struct plan_slice *s,
+                     uint32_t round, uint32_t set, const void *value,
+                     bool later)
+{
+    static unsigned char bytes[PLAN_COUNT_MAX * ELEMENT_MAX];
+    uint64_t last = later ? o->rounds : round;
+    size_t size;
+
+    for (; round <= last; round++) {
+        size = sim_rows_pack(s, set, o->value[round], bytes);
+        if (memcmp(value, bytes, size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const char *oracle_check_pull(const struct oracle *o, const struct plan *p,
                               uint32_t rank, uint32_t slice, uint32_t round,
-                              uint32_t set, const void *value)
+                              uint32_t set, const void *value, bool later)
 {
     static _Alignas(4) unsigned char bytes[PLAN_COUNT_MAX * ELEMENT_MAX];
     const struct plan_slice *s = &p->slice[slice];
 
     if (!p->async) {
-        size_t size =
-            sim_rows_pack(s, set, o->slice[slice].value[round], bytes);
-
-        return memcmp(value, bytes, size) == 0
+        return has_bits(&o->slice[slice], s, round, set, value, later)
                    ? NULL
                    : "a pull gave other bits than its round has";
     }

@@ -27,9 +27,10 @@ void oracle_make(struct oracle *o, const struct plan *p);
 void oracle_free(struct oracle *o);
 
 /* Can this be what a pull of these rows (sim_rows) by that rank sees, whose
- * last push was `round`? NULL, or what is wrong with it. */
+ * last push was `round`? `later`: or what a later pull can see. NULL, or what
+ * is wrong with it. */
 const char *oracle_check_pull(const struct oracle *o, const struct plan *p,
                               uint32_t rank, uint32_t slice, uint32_t round,
-                              uint32_t set, const void *value);
+                              uint32_t set, const void *value, bool later);
 
 #endif

@@ -121,11 +121,46 @@ static void make_steps(struct plan *p, uint64_t *random, uint32_t rank,
         struct plan_ops *ops = &p->ops[rank][step][slice];
 
         p->base[rank][step][slice] = base;
-        make_ops(ops, random, p->slice[slice].pushes[step]);
-        if (ops->count > 0 && ops->pull[ops->count - 1]) {
+        make_ops(ops, random,
+                 p->away[rank][step] ? 0 : p->slice[slice].pushes[step]);
+        if (ops->count > 0 && ops->pull[ops->count - 1] &&
+            !p->away[rank][step]) {
             base = p->slice[slice].before[step + 1];
         }
     }
+}
+
+/* All but one: without anybody, rounds do not go on. */
+static void make_away(struct plan *p, uint32_t rank, uint64_t *random)
+{
+    uint32_t step = between(random, 1, p->steps - 1);
+
+    while (step < p->steps && below(random, 4) > 0) {
+        uint32_t end = between(random, step + 1, p->steps);
+
+        while (step < end) {
+            p->away[rank][step++] = true;
+        }
+        step += between(random, 1, 3);
+    }
+    p->away[rank][p->steps] = p->away[rank][p->steps - 1];
+}
+
+static void choose_away(struct plan *p)
+{
+    uint64_t random = p->seed ^ UINT64_C(0xbb67ae8584caa73b);
+    uint32_t stays = below(&random, p->workers);
+
+    for (uint32_t rank = 0; rank < p->workers; rank++) {
+        if (!p->async && rank != stays && p->seed % 3 == 0) {
+            make_away(p, rank, &random);
+        }
+    }
+}
+
+bool plan_comes_back(const struct plan *p, uint32_t rank, uint32_t step)
+{
+    return step > 0 && p->away[rank][step - 1] && !p->away[rank][step];
 }
 
 static void choose_optimizer(struct plan *p, uint64_t *random)
@@ -203,6 +238,7 @@ void plan_make(struct plan *p, uint64_t seed)
     }
     p->everyone_sets = below(&random, 3) == 0;
     choose_optimizer(p, &random);
+    choose_away(p);
     for (uint32_t i = 0; i < p->slices; i++) {
         make_slice(p, &random, i);
     }

@@ -8,6 +8,9 @@
  * update cannot cancel out. Of a row_sparse slice it pushes and pulls some
  * rows (sim_rows), and goes on with those that it has not pulled as they were.
  *
+ * In some jobs ranks leave the rounds for some steps: they push nothing, pull
+ * what there is, and make nothing of it.
+ *
  * Thread:  pure.
  */
 #ifndef KV_TESTS_SIM_SIM_PLAN_H
@@ -70,6 +73,8 @@ struct plan {
     const struct kv_codec *codec[PLAN_WORKERS_MAX]; /* NULL: none. */
     uint32_t inputs[PLAN_WORKERS_MAX];              /* Tensors of a push. */
     struct plan_slice slice[PLAN_SLICES_MAX];
+    bool away[PLAN_WORKERS_MAX]
+             [PLAN_STEPS_MAX + 1]; /* After the end as before. */
     struct plan_ops ops[PLAN_WORKERS_MAX][PLAN_STEPS_MAX][PLAN_SLICES_MAX];
     /* The version that the rank has when the step begins. */
     uint32_t base[PLAN_WORKERS_MAX][PLAN_STEPS_MAX][PLAN_SLICES_MAX];
@@ -88,6 +93,9 @@ void plan_first_value(const struct plan *p, uint32_t slice, void *out);
  * dtype, made from the value that it pulled last. */
 void plan_gradient(const struct plan *p, uint32_t rank, uint32_t slice,
                    uint32_t round, uint32_t input, const void *base, void *out);
+
+/* It is back at this step: a member that was none in the step before. */
+bool plan_comes_back(const struct plan *p, uint32_t rank, uint32_t step);
 
 /* The step of that push. */
 uint32_t plan_step_of(const struct plan *p, uint32_t slice, uint32_t round);

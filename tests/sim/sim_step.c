@@ -78,12 +78,13 @@ void sim_step_begin(struct sim_worker *w)
 {
     const struct plan *p = &w->sim->plan;
     uint32_t step = w->saved.step;
+    bool away = p->away[w->rank][step];
 
     w->left = 0;
     w->unanswered = 0;
     for (uint32_t i = 0; i < p->slices; i++) {
         const struct plan_ops *ops = &p->ops[w->rank][step][i];
-        uint32_t version = p->slice[i].before[step];
+        uint32_t version = away ? w->pushed[i] : p->slice[i].before[step];
 
         w->next_op[i] = 0;
         for (uint32_t n = 0; n < ops->count; n++) {
@@ -178,7 +179,7 @@ void sim_step_end(struct sim_worker *w)
             struct sim_op *op = &w->ops[i][n];
 
             if (op->part.slice != NULL && op->part.pull &&
-                n + 1 == ops->count) {
+                n + 1 == ops->count && !p->away[w->rank][w->saved.step]) {
                 (void)sim_rows_unpack(&p->slice[i], op->set,
                                       op->tensors[0] + OFFSET,
                                       w->saved.value[i]);
@@ -215,7 +216,8 @@ static void op_done(struct sim_worker *w, const struct sim_op *op,
     }
     wrong =
         oracle_check_pull(&w->sim->oracle, &w->sim->plan, w->rank, op->slice,
-                          op->version, op->set, op->tensors[0] + OFFSET);
+                          op->version, op->set, op->tensors[0] + OFFSET,
+                          w->sim->plan.away[w->rank][w->saved.step]);
     if (wrong != NULL) {
         sim_fail(w->sim, "rank %u slice %u round %u: %s", w->rank, op->slice,
                  op->version, wrong);

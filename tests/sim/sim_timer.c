@@ -89,6 +89,9 @@ static uint32_t gridlocked(const struct sim_server *s)
     for (uint32_t rank = 0; rank < s->sim->plan.workers; rank++) {
         const struct sim_conn *c = s->session[rank];
 
+        if (!shard_is_member(s->shard, rank)) {
+            continue;
+        }
         if (c == NULL || (!c->blocked && !s->waits[rank])) {
             return 0;
         }

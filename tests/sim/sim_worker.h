@@ -42,6 +42,7 @@ struct sim_saved {
     uint32_t step;
     bool set, again; /* The optimizer is; once more. */
     bool hyper;      /* The learning rate has been lowered. */
+    uint32_t back;   /* The step at which it became a member again. */
     unsigned char *value[PLAN_SLICES_MAX]; /* As pulled. */
 };
 
@@ -65,7 +66,9 @@ struct sim_worker {
     struct request opens[PLAN_SLICES_MAX], settings[PLAN_SHARDS_MAX];
     uint32_t asked, answered; /* Requests of this state of the app. */
     uint32_t pushed[PLAN_SLICES_MAX];
-    bool begun; /* The step's ops are made. */
+    bool out;     /* Of the rounds, in this life... */
+    bool joining; /* ...and on the way back. */
+    bool begun;   /* The step's ops are made. */
     struct sim_op ops[PLAN_SLICES_MAX][PLAN_OPS_MAX];
     uint32_t next_op[PLAN_SLICES_MAX];
     uint32_t left, unanswered; /* Ops of the step. */

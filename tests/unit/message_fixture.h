@@ -44,6 +44,12 @@ static inline int tear_down(void **state)
     return 0;
 }
 
+/* Numbers have gaps. */
+static inline bool exists(int kind)
+{
+    return strcmp(message_kind_name((enum message_kind)kind), "unknown") != 0;
+}
+
 /* --- A valid message of each kind ---------------------------------------- */
 
 static inline void fill_batch(struct fixture *f, uint32_t run_count,
@@ -94,6 +100,7 @@ static inline void fill_stalled(struct fixture *f)
     f->message.stalled.missing[1] = KV_RANKS_MAX - 1;
     f->message.stalled.connected[1] = true;
     f->message.stalled.missing_count = 900;
+    f->message.stalled.left = 3;
 }
 
 static inline void fill_optimizer(struct fixture *f)
@@ -176,7 +183,11 @@ static inline void fill(struct fixture *f, enum message_kind kind)
         return;
     case MESSAGE_PULL:
     case MESSAGE_AGAIN:
+    case MESSAGE_ROUNDS:
         fill_batch(f, 4, 0);
+        return;
+    case MESSAGE_MEMBER:
+        m->member.in = true;
         return;
     case MESSAGE_OPTIMIZER:
         fill_optimizer(f);

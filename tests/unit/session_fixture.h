@@ -26,7 +26,7 @@ struct sent {
     enum kv_status status;
     bool about_slot, pull;
     char text[KV_TEXT_MAX + 1];
-    uint32_t slot, listed, missing_count;
+    uint32_t slot, listed, missing_count, left;
     uint64_t round;
 };
 
@@ -70,7 +70,8 @@ static inline void on_send(void *ctx, const struct message *m,
     if (size >= sizeof s->first) {
         memcpy(&s->first, payload, sizeof s->first);
     }
-    if (m->kind == MESSAGE_ANSWER || m->kind == MESSAGE_AGAIN) {
+    if (m->kind == MESSAGE_ANSWER || m->kind == MESSAGE_AGAIN ||
+        m->kind == MESSAGE_ROUNDS) {
         s->run_count = m->batch.run_count;
         memcpy(s->runs, m->batch.runs, s->run_count * sizeof s->runs[0]);
     } else if (m->kind == MESSAGE_ERROR) {
@@ -86,6 +87,7 @@ static inline void on_send(void *ctx, const struct message *m,
     } else if (m->kind == MESSAGE_STALLED) {
         s->listed = m->stalled.listed;
         s->missing_count = m->stalled.missing_count;
+        s->left = m->stalled.left;
     }
 }
 

@@ -299,6 +299,25 @@ static void test_notices_reach_the_owner(void **state)
     assert_int_equal(courier_frame(f->courier, 0, &m, NULL, 0), KV_EPROTO);
 }
 
+static void test_rounds_say_what_the_next_push_is(void **state)
+{
+    struct fixture *f = *state;
+    struct run runs[] = {{0, 2, 7, 0}, {KV_SLOTS_MAX - 1, 1, 9, 0}};
+    struct message m = {.kind = MESSAGE_ROUNDS, .batch = {runs, 2, 0}};
+
+    push(f, 1, 0, 1);
+    pump(f);
+    expect_one(f, MESSAGE_PUSH, 1, 1);
+    assert_int_equal(courier_frame(f->courier, 0, &m, NULL, 0), KV_OK);
+    committed(f, 1, 1); /* What was on its way keeps its round. */
+    push(f, 0, 0, 1);
+    pump(f);
+    expect_one(f, MESSAGE_PUSH, 0, 8);
+    push(f, 1, 0, 1);
+    pump(f);
+    expect_one(f, MESSAGE_PUSH, 1, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +333,7 @@ int main(void)
         TEST(test_no_server_can_break_it),
         TEST(test_replies_find_their_requests_in_any_order),
         TEST(test_notices_reach_the_owner),
+        TEST(test_rounds_say_what_the_next_push_is),
     };
 
     return cmocka_run_group_tests_name("courier_answers", tests, NULL, NULL);

@@ -6,12 +6,13 @@ static void test_every_kind_survives_the_wire(void **state)
 {
     struct fixture *f = *state;
 
-    for (int kind = MESSAGE_WELCOME; kind <= MESSAGE_TOTALS; kind++) {
+    for (int kind = MESSAGE_WELCOME; kind < MESSAGE_KINDS; kind++) {
+        if (!exists(kind)) {
+            continue;
+        }
         fill(f, (enum message_kind)kind);
         expect_taken(f);
         expect_same(f);
-        assert_string_not_equal(message_kind_name((enum message_kind)kind),
-                                "unknown");
     }
     assert_string_equal(message_kind_name((enum message_kind)99), "unknown");
 }
@@ -37,6 +38,14 @@ static void test_every_field_arrives(void **state)
     assert_false(f->got.stalled.connected[0]);
     assert_true(f->got.stalled.connected[1]);
     assert_int_equal(f->got.stalled.missing_count, 900);
+    assert_int_equal(f->got.stalled.left, 3);
+    fill(f, MESSAGE_MEMBER);
+    expect_taken(f);
+    assert_true(f->got.member.in);
+    fill(f, MESSAGE_ROUNDS);
+    expect_taken(f);
+    assert_int_equal(f->got.batch.run_count, 4);
+    assert_int_equal(f->got.batch.runs[3].round, f->runs[3].round);
     fill(f, MESSAGE_OPTIMIZER);
     expect_taken(f);
     assert_string_equal(f->got.optimizer.name, "sgd");
@@ -83,9 +92,12 @@ static void test_packing_never_exceeds_its_room(void **state)
 {
     struct fixture *f = *state;
 
-    for (int kind = MESSAGE_WELCOME; kind <= MESSAGE_TOTALS; kind++) {
+    for (int kind = MESSAGE_WELCOME; kind < MESSAGE_KINDS; kind++) {
         size_t needed, size = 0;
 
+        if (!exists(kind)) {
+            continue;
+        }
         fill(f, (enum message_kind)kind);
         pack(f);
         needed = f->meta_size;

@@ -61,7 +61,7 @@ static void test_what_is_committed_can_be_read_and_nothing_after(void **state)
             struct policy_view v = {.round =
                                         p->per_rank ? done * workers : done,
                                     .seq = p->per_rank ? seq : NULL,
-                                    .workers = workers};
+                                    .members = workers};
 
             for (uint32_t r = 0; r < workers; r++) {
                 seq[r] = done;
@@ -86,22 +86,24 @@ static void test_policies_are_found_by_id(void **state)
     assert_null(policy_by_id(UINT32_MAX));
 }
 
-static void test_sync_closes_when_every_rank_has_pushed(void **state)
+static void test_sync_closes_when_every_member_has_pushed(void **state)
 {
     const struct policy *p = policy_by_id(KV_POLICY_SYNC);
-    struct policy_view v = {.round = 4, .workers = 3, .arrived = 2};
+    struct policy_view v = {.round = 4, .members = 3, .arrived = 2};
 
     (void)state;
     assert_false(p->per_rank);
     assert_false(p->closes(&v));
     v.arrived = 3;
     assert_true(p->closes(&v));
+    v = (struct policy_view){.round = 4, .members = 1, .arrived = 1};
+    assert_true(p->closes(&v));
 }
 
 static void test_sync_counts_the_rounds_of_the_slice(void **state)
 {
     const struct policy *p = policy_by_id(KV_POLICY_SYNC);
-    struct policy_view v = {.round = 4, .workers = 3};
+    struct policy_view v = {.round = 4, .members = 3};
 
     (void)state;
     assert_int_equal(p->committed(&v, 2), 4);
@@ -112,7 +114,7 @@ static void test_sync_counts_the_rounds_of_the_slice(void **state)
 static void test_async_closes_with_any_push(void **state)
 {
     const struct policy *p = policy_by_id(KV_POLICY_ASYNC);
-    struct policy_view v = {.workers = 3, .arrived = 1};
+    struct policy_view v = {.members = 3, .arrived = 1};
 
     (void)state;
     assert_true(p->per_rank);
@@ -123,7 +125,7 @@ static void test_async_counts_each_rank_by_itself(void **state)
 {
     const struct policy *p = policy_by_id(KV_POLICY_ASYNC);
     const uint64_t seq[3] = {7, 0, 2};
-    struct policy_view v = {.round = 9, .seq = seq, .workers = 3};
+    struct policy_view v = {.round = 9, .seq = seq, .members = 3};
 
     (void)state;
     assert_int_equal(p->committed(&v, 0), 7);
@@ -139,7 +141,7 @@ int main(void)
         cmocka_unit_test(test_a_round_that_all_ranks_have_pushed_closes),
         cmocka_unit_test(test_what_is_committed_can_be_read_and_nothing_after),
         cmocka_unit_test(test_policies_are_found_by_id),
-        cmocka_unit_test(test_sync_closes_when_every_rank_has_pushed),
+        cmocka_unit_test(test_sync_closes_when_every_member_has_pushed),
         cmocka_unit_test(test_sync_counts_the_rounds_of_the_slice),
         cmocka_unit_test(test_async_closes_with_any_push),
         cmocka_unit_test(test_async_counts_each_rank_by_itself),

@@ -221,6 +221,65 @@ static void test_a_stall_lists_the_first_missing_ranks(void **state)
     expect_silence(f);
 }
 
+/* --- Members -------------------------------------------------------------- */
+
+static void ask_member(struct fixture *f, uint32_t rank, bool in)
+{
+    struct message m = {.kind = MESSAGE_MEMBER};
+
+    m.member.in = in;
+    assert_int_equal(feed(f, rank, 33, &m, NULL, 0), KV_OK);
+}
+
+static void test_who_is_back_learns_the_rounds(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t known = 0;
+
+    create_many(f, 300, 16);
+    ask_member(f, 1, false);
+    assert_int_equal(next_sent(f, MESSAGE_OK, 1)->request_id, 33);
+    for (uint32_t slot = 0; slot < 300; slot += 2) {
+        assert_int_equal(push(f, 0, slot, 1, 1, 16, 1), KV_OK);
+    }
+    flush(f);
+    let_go(f);
+    ask_member(f, 1, true);
+    while (known < 300) {
+        const struct sent *s = next_sent(f, MESSAGE_ROUNDS, 1);
+
+        for (uint32_t i = 0; i < s->run_count; i++) {
+            expect_run(s, i, known, 1, (known + 1) % 2, 0);
+            known++;
+        }
+    }
+    assert_int_equal(next_sent(f, MESSAGE_OK, 1)->request_id, 33);
+    expect_silence(f);
+}
+
+static void test_leaving_with_a_push_under_way_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    create(f, 1, 16);
+    assert_int_equal(push(f, 1, 0, 1, 1, 16, 1), KV_OK);
+    ask_member(f, 1, false);
+    expect_error(f, KV_EBUSY, "rank 1 leaves with pushes");
+}
+
+static void test_a_stall_counts_who_has_left(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t missing[1] = {0};
+    const bool connected[1] = {true};
+
+    ask_member(f, 1, false);
+    let_go(f);
+    session_stalled(&f->session[0], 3, 9, 30, missing, connected, 1);
+    assert_int_equal(next_sent(f, MESSAGE_STALLED, 0)->left, 1);
+    expect_silence(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -236,6 +295,9 @@ int main(void)
         TEST(test_a_refused_push_leaves_the_others_alone),
         TEST(test_an_open_that_is_refused_says_why),
         TEST(test_a_stall_lists_the_first_missing_ranks),
+        TEST(test_who_is_back_learns_the_rounds),
+        TEST(test_leaving_with_a_push_under_way_is_refused),
+        TEST(test_a_stall_counts_who_has_left),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
