@@ -150,11 +150,11 @@ static enum kv_status on_pull(struct session *s, const struct message *m,
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
         const struct run *run = &m->batch.runs[i];
 
+        if (!m->batch.rows) {
+            shard_pull_run(s->shard, s->rank, run);
+            continue;
+        }
         for (uint32_t n = 0; n < run->count; n++) {
-            if (!m->batch.rows) {
-                shard_pull(s->shard, s->rank, run->slot + n, run->round);
-                continue;
-            }
             if (run->size % sizeof(uint32_t) != 0) {
                 return broken(s, "a pull of rows that are not u32 each");
             }

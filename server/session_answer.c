@@ -50,9 +50,11 @@ static void batch_slot(struct session *s, enum message_kind kind,
                        struct message_batch *batch,
                        const struct shard_answer *a)
 {
-    if (!message_add(batch, a->slot, a->round, 0)) {
+    uint32_t count = 1 + a->more;
+
+    if (!message_add_run(batch, a->slot, count, a->round, 0)) {
         flush_slots(s, kind, batch);
-        KV_CHECK(message_add(batch, a->slot, a->round, 0));
+        KV_CHECK(message_add_run(batch, a->slot, count, a->round, 0));
     }
 }
 

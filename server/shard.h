@@ -50,6 +50,7 @@ struct shard;
 
 struct shard_answer {
     uint32_t rank, slot;
+    uint32_t more; /* Of a push: that many slots behind it share the answer. */
     uint64_t round;
     enum kv_status status; /* KV_EAGAIN: put back, send it again later. */
     bool pull;             /* Else of a push. */
@@ -141,6 +142,8 @@ void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,
 
 /* The whole value. */
 void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round);
+
+void shard_pull_run(struct shard *s, uint32_t rank, const struct run *run);
 
 /* Some rows of a row_sparse slice, `count` of at least 1: u32 each, ascending,
  * borrowed. */

@@ -28,6 +28,9 @@ static void use(struct shard *s, struct spec_block *b,
     s->spec_block = b;
     s->spec = *spec;
     s->generation = b->generation;
+    for (int dtype = 0; dtype < KV_DTYPE_END; dtype++) {
+        s->forms[dtype] = state_form(spec, (enum kv_dtype)dtype);
+    }
     s->cache.updates = 0;
 }
 

@@ -4,6 +4,7 @@
  *   shard.c         made and freed; what ends with a session
  *   shard_push.c    pushes, and what is wrong with them
  *   shard_pull.c    the same for pulls
+ *   shard_run.c     many small slices at a time
  *   shard_round.c   commit: sum, rule, one store, answers
  *   shard_update.c  what a round does to elements
  *   shard_share.c   what a rank has open: contributions and waiting pulls
@@ -196,7 +197,8 @@ struct shard {
 
     struct spec_block *spec_block; /* NULL: no optimizer. */
     struct kv_optim_spec spec;
-    uint64_t generation; /* 0: no optimizer. */
+    uint64_t generation;                   /* 0: no optimizer. */
+    struct state_form forms[KV_DTYPE_END]; /* Under it, by dtype. */
     struct step_cache cache;
     struct tangle tangle;
 
@@ -224,7 +226,7 @@ static inline struct entry *shard_entry(const struct shard *s, uint32_t slot)
 static inline struct state_form shard_form(const struct shard *s,
                                            enum kv_dtype dtype)
 {
-    return state_form(&s->spec, dtype);
+    return s->forms[dtype];
 }
 
 static inline struct policy_view shard_view(const struct shard *s,
@@ -355,6 +357,11 @@ void shard_next_head(const struct shard *s, const struct entry *e,
 
 /* Their payloads and codecs become the inputs of a sum; returns how many. */
 size_t shard_inputs(struct shard *s, const struct entry *e);
+
+/* The round of a dense slice, of the first n of s->inputs in s->codecs.
+ * KV_ENOSPC: nothing has changed. */
+KV_MUST_CHECK enum kv_status shard_commit(struct shard *s, struct entry *e,
+                                          size_t n);
 
 /* A block of the round: all that a rule reads, from `first` on, of n inputs. */
 void shard_block(struct shard *s, const struct entry *e,

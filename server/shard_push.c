@@ -3,9 +3,6 @@
 #include "common/base/check.h"
 #include "server/shard_private.h"
 
-#define PREFETCH_AHEAD 4               /* Slices. */
-#define PREFETCH_MAX ((size_t)2 << 10) /* Bytes of a slice. */
-
 /* --- Push ----------------------------------------------------------------- */
 
 struct pushed {
@@ -266,41 +263,6 @@ void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
 
     s->now_ms = now_ms;
     push_any(s, rank, slot, round, &p);
-}
-
-/* Slices of a run follow each other, but a record, a block's header and its
- * values each lie in a place of their own: by the time that they are needed
- * they should be on their way. A compiler takes a call that only does this for
- * one that does nothing, so there must be none. */
-static inline __attribute__((always_inline)) void
-prefetch(const struct shard *s, uint32_t slot)
-{
-    const struct entry *e = shard_entry(s, slot);
-    const char *block = (const char *)e->value;
-    size_t size = e->count * sizeof(float);
-
-    __builtin_prefetch(e->record, 1);
-    arena_prefetch(block);
-    size = size < PREFETCH_MAX ? size : PREFETCH_MAX;
-    for (size_t at = 0; at < sizeof *e->value + size; at += 64) {
-        __builtin_prefetch(block + at, 0);
-    }
-}
-
-void shard_push_run(struct shard *s, uint32_t rank, const struct run *run,
-                    uint32_t codec, const void *payload, uint64_t now_ms)
-{
-    struct pushed p = {false, codec, payload, run->size, NULL};
-    uint32_t end = run->slot + run->count;
-
-    s->now_ms = now_ms;
-    for (uint32_t slot = run->slot; slot < end; slot++) {
-        if (slot + PREFETCH_AHEAD < end && slot + PREFETCH_AHEAD < s->slots) {
-            prefetch(s, slot + PREFETCH_AHEAD);
-        }
-        push_any(s, rank, slot, run->round, &p);
-        p.payload = (const char *)p.payload + run->size;
-    }
 }
 
 void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,

@@ -91,16 +91,14 @@ void shard_next_head(const struct shard *s, const struct entry *e,
 
 /* All of the new state stands in a block of its own before the one store. A
  * reply that is still being sent holds the old block. */
-static enum kv_status commit(struct shard *s, struct entry *e)
+enum kv_status shard_commit(struct shard *s, struct entry *e, size_t n)
 {
     struct value *old = e->value, *next;
-    size_t n;
 
     next = arena_alloc(s->arena, shard_value_size(s, &e->shape));
     if (next == NULL) {
         return KV_ENOSPC;
     }
-    n = shard_inputs(s, e);
     shard_next_head(s, e, next);
     if (s->generation != 0 && kv_dtype_in_f32(e->dtype)) {
         update(s, e, n, next);
@@ -192,7 +190,8 @@ void shard_close_round(struct shard *s, struct entry *e)
         return;
     }
     if (status == KV_OK) {
-        status = e->row_length > 0 ? shard_rows_commit(s, e) : commit(s, e);
+        status = e->row_length > 0 ? shard_rows_commit(s, e)
+                                   : shard_commit(s, e, shard_inputs(s, e));
     }
     shard_norms_end(s, e);
     if (status != KV_OK) {

@@ -252,8 +252,8 @@ static uint32_t count_rows(struct shard *s, const struct entry *e)
 /* --- One row -------------------------------------------------------------- */
 
 /* A block of the sum of the inputs; of zeros when there are none. */
-static const float *sum(struct shard *s, const struct entry *e, size_t inputs,
-                        size_t first, size_t count)
+static const kv_f32_any *sum(struct shard *s, const struct entry *e,
+                             size_t inputs, size_t first, size_t count)
 {
     if (inputs == 0) {
         return shard_zeros;

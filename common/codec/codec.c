@@ -141,14 +141,13 @@ void kv_codec_sum(const struct kv_codec *const *codecs,
     }
 }
 
-const float *kv_codec_sum_view(const struct kv_codec *const *codecs,
-                               const void *const *inputs, size_t n,
-                               enum kv_dtype dtype, size_t first, size_t count,
-                               float *out)
+const kv_f32_any *kv_codec_sum_view(const struct kv_codec *const *codecs,
+                                    const void *const *inputs, size_t n,
+                                    enum kv_dtype dtype, size_t first,
+                                    size_t count, float *out)
 {
-    if (n == 1 && codecs[0]->plain(dtype) == (int)KV_F32 &&
-        float_aligned(inputs[0])) {
-        return (const float *)inputs[0] + first;
+    if (n == 1 && codecs[0]->plain(dtype) == (int)KV_F32) {
+        return (const kv_f32_any *)inputs[0] + first;
     }
     kv_codec_sum(codecs, inputs, n, dtype, first, count, out);
     return out;

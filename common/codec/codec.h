@@ -23,6 +23,7 @@
 #include <stddef.h>
 
 #include "common/compute/dtype.h"
+#include "common/compute/vector.h"
 
 /* Decoding starts at a multiple of this many elements, so that codecs that
  * pack several into a word need not split one. Slices are multiples too. */
@@ -74,11 +75,11 @@ void kv_codec_sum(const struct kv_codec *const *codecs,
                   size_t first, size_t count, float *out);
 
 /* The same, without a copy where there is nothing to add: returns `out`, or,
- * given one plain and aligned f32 input, the place in it. */
-const float *kv_codec_sum_view(const struct kv_codec *const *codecs,
-                               const void *const *inputs, size_t n,
-                               enum kv_dtype dtype, size_t first, size_t count,
-                               float *out);
+ * given one plain f32 input, the place in it, of whatever alignment that is. */
+const kv_f32_any *kv_codec_sum_view(const struct kv_codec *const *codecs,
+                                    const void *const *inputs, size_t n,
+                                    enum kv_dtype dtype, size_t first,
+                                    size_t count, float *out);
 
 /* The same sum in the tensors' own dtype, whatever that is: f16 and bf16 are
  * rounded once, at the end. `out` is aligned to its elements. */

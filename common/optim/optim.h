@@ -48,6 +48,7 @@
 
 #include "common/base/status.h"
 #include "common/compute/dtype.h"
+#include "common/compute/vector.h"
 #include "common/optim/schedule.h"
 
 #ifdef __cplusplus
@@ -97,7 +98,7 @@ struct kv_optim_args {
     size_t count;
     const float *weight;
     float *new_weight;
-    const float *gradient; /* The sum over the ranks. */
+    const kv_f32_any *gradient; /* The sum over the ranks; of any alignment. */
     const float *slot[KV_OPTIM_SLOTS_MAX];
     float *new_slot[KV_OPTIM_SLOTS_MAX];
     const void *step; /* What prepare() made. */

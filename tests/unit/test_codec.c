@@ -391,8 +391,8 @@ static void test_one_plain_f32_input_is_not_copied(void **state)
 
     memcpy(f->encoded[0] + 1, f->gradient, sizeof f->gradient);
     assert_ptr_equal(
-        kv_codec_sum_view(&f->none, &odd, 1, KV_F32, 128, 64, f->out), f->out);
-    assert_memory_equal(f->out, f->gradient + 128, 64 * 4);
+        kv_codec_sum_view(&f->none, &odd, 1, KV_F32, 128, 64, f->out),
+        f->encoded[0] + 1 + 128 * 4); /* Nor if it is not aligned. */
 }
 
 static void test_what_has_to_be_computed_goes_to_the_output(void **state)
