@@ -23,7 +23,8 @@
 #define KV_BATCH_ENTRIES_MAX 4096 /* Slices in a frame. */
 #define KV_BATCH_RUNS_MAX 128     /* Runs of slices in a frame; message.h. */
 
-#define KV_RANKS_MAX 1024       /* Workers of a job. */
+#define KV_RANKS_MAX 1024                  /* Workers of a job. */
+#define KV_NODE_MAX (8 + 2 * KV_RANKS_MAX) /* Of Dead; as MXNet counts. */
 #define KV_SERVERS_MAX 512      /* Servers of a job; Joined names them all. */
 #define KV_SHARDS_MAX 64        /* Shards of a server. */
 #define KV_SLOTS_MAX (1u << 24) /* Slices of a shard. */

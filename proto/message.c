@@ -13,6 +13,8 @@ static const char *const kind_names[] = {
     [MESSAGE_HYPER] = "hyper",   [MESSAGE_STALLED] = "stalled",
     [MESSAGE_NORMS] = "norms",   [MESSAGE_TOTALS] = "totals",
     [MESSAGE_MEMBER] = "member", [MESSAGE_ROUNDS] = "rounds",
+    [MESSAGE_DEAD] = "dead",     [MESSAGE_DEAD_COUNT] = "dead-count",
+    [MESSAGE_PING] = "ping",
 };
 
 const char *message_kind_name(enum message_kind kind)

@@ -49,6 +49,9 @@ enum message_kind {
     MESSAGE_TOTALS,
     MESSAGE_MEMBER = 28,
     MESSAGE_ROUNDS,
+    MESSAGE_DEAD,
+    MESSAGE_DEAD_COUNT,
+    MESSAGE_PING,
     MESSAGE_KINDS /* Beyond the last one; there are gaps. */
 };
 
@@ -154,6 +157,12 @@ struct message {
         struct {
             bool in;
         } member;
+        struct {
+            uint32_t node, seconds;
+        } dead;
+        struct {
+            uint32_t count;
+        } dead_count;
     };
 };
 

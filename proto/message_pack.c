@@ -30,6 +30,9 @@ struct parts {
         Kv__Norms norms;
         Kv__Member member;
         Kv__Rounds rounds;
+        Kv__Dead dead;
+        Kv__DeadCount dead_count;
+        Kv__Ping ping;
     };
     uint32_t slot[KV_BATCH_RUNS_MAX], count[KV_BATCH_RUNS_MAX];
     uint32_t size[KV_BATCH_RUNS_MAX];
@@ -144,6 +147,31 @@ static void fill_leave(const struct message *m, struct parts *p,
     (void)m;
     kv__leave__init(&p->leave);
     env->leave = &p->leave;
+}
+
+static void fill_dead(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    kv__dead__init(&p->dead);
+    p->dead.node = m->dead.node;
+    p->dead.seconds = m->dead.seconds;
+    env->dead = &p->dead;
+}
+
+static void fill_dead_count(const struct message *m, struct parts *p,
+                            Kv__Envelope *env)
+{
+    kv__dead_count__init(&p->dead_count);
+    p->dead_count.count = m->dead_count.count;
+    env->dead_count = &p->dead_count;
+}
+
+static void fill_ping(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    (void)m;
+    kv__ping__init(&p->ping);
+    env->ping = &p->ping;
 }
 
 /* --- Data link ----------------------------------------------------------- */
@@ -343,6 +371,9 @@ static const fill_fn fills[] = {
     [MESSAGE_TOTALS] = fill_norms,
     [MESSAGE_MEMBER] = fill_member,
     [MESSAGE_ROUNDS] = fill_rounds,
+    [MESSAGE_DEAD] = fill_dead,
+    [MESSAGE_DEAD_COUNT] = fill_dead_count,
+    [MESSAGE_PING] = fill_ping,
 };
 
 enum kv_status message_pack(const struct message *m, void *out, size_t capacity,

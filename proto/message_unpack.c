@@ -68,7 +68,7 @@ static const char *take_error(struct scratch *scratch, const Kv__Envelope *env,
     return NULL;
 }
 
-/* Ok and Leave. */
+/* Ok, Leave and Ping. */
 static const char *take_nothing(struct scratch *scratch,
                                 const Kv__Envelope *env, size_t payload_size,
                                 struct message *out)
@@ -232,6 +232,32 @@ static const char *take_barrier(struct scratch *scratch,
     return NULL;
 }
 
+static const char *take_dead(struct scratch *scratch, const Kv__Envelope *env,
+                             size_t payload_size, struct message *out)
+{
+    (void)scratch;
+    (void)payload_size;
+    if (env->dead->node < 1 || env->dead->node >= KV_NODE_MAX) {
+        return "dead with a node out of range";
+    }
+    out->dead.node = env->dead->node;
+    out->dead.seconds = env->dead->seconds;
+    return NULL;
+}
+
+static const char *take_dead_count(struct scratch *scratch,
+                                   const Kv__Envelope *env, size_t payload_size,
+                                   struct message *out)
+{
+    (void)scratch;
+    (void)payload_size;
+    if (env->dead_count->count > KV_RANKS_MAX + KV_SERVERS_MAX) {
+        return "dead count out of range";
+    }
+    out->dead_count.count = env->dead_count->count;
+    return NULL;
+}
+
 /* --- Public -------------------------------------------------------------- */
 
 enum { WITHOUT_PAYLOAD, WITH_PAYLOAD };
@@ -263,6 +289,9 @@ static const struct {
     [MESSAGE_TOTALS] = {take_norms, WITHOUT_PAYLOAD},
     [MESSAGE_MEMBER] = {take_member, WITHOUT_PAYLOAD},
     [MESSAGE_ROUNDS] = {take_rounds, WITHOUT_PAYLOAD},
+    [MESSAGE_DEAD] = {take_dead, WITHOUT_PAYLOAD},
+    [MESSAGE_DEAD_COUNT] = {take_dead_count, WITHOUT_PAYLOAD},
+    [MESSAGE_PING] = {take_nothing, WITHOUT_PAYLOAD},
 };
 
 static void *pb_alloc(void *scratch, size_t size)

@@ -39,6 +39,17 @@ static struct guest **seat_of(struct guest *g)
                                              : &c->by_rank[g->rank];
 }
 
+static void note_heard(const struct guest *g)
+{
+    struct control *c = g->control;
+
+    if (g->hello.role == HANDSHAKE_SERVER) {
+        c->server_heard[g->rank] = g->link.heard_ms;
+    } else {
+        c->rank_heard[g->rank] = g->link.heard_ms;
+    }
+}
+
 void guest_dismiss(struct guest *g)
 {
     struct control *c = g->control;
@@ -46,6 +57,7 @@ void guest_dismiss(struct guest *g)
     parking_forget(&c->parking, &g->parked);
     if (g->state == GUEST_KNOWN && *seat_of(g) == g) {
         *seat_of(g) = NULL;
+        note_heard(g);
         if (g->hello.role == HANDSHAKE_WORKER) {
             roster_connect(&c->roster, g->rank, false);
         }
@@ -135,6 +147,9 @@ static enum kv_status on_frame(struct link *l, const struct frame_head *head,
     if (g->state == GUEST_GONE) {
         return KV_OK; /* Turned away, and the link not yet closed. */
     }
+    if (m->kind == MESSAGE_PING) {
+        return KV_OK; /* It has been heard of. */
+    }
     if (m->kind == MESSAGE_JOIN) {
         return control_on_join(g, id, m);
     }
@@ -152,6 +167,8 @@ static enum kv_status on_frame(struct link *l, const struct frame_head *head,
         return control_on_barrier(g, id, m);
     case MESSAGE_LEAVE:
         return control_on_leave(g, id);
+    case MESSAGE_DEAD:
+        return control_on_dead(g, id, m);
     default:
         return guest_broke(g,
                            "a message that does not belong on a control link");
@@ -207,6 +224,8 @@ static void free_parts(struct control *c)
     parking_fini(&c->parking);
     mem_free(c->by_rank);
     mem_free(c->by_server);
+    mem_free(c->rank_heard);
+    mem_free(c->server_heard);
     roster_fini(&c->roster);
 }
 
@@ -239,6 +258,17 @@ static enum kv_status recover(struct control *c,
     return control_begin(c, error, error_size);
 }
 
+/* Who has not come since the start, counts from then. */
+static uint64_t *never_heard(const struct control *c, uint32_t count)
+{
+    uint64_t *heard = mem_zalloc(count, sizeof *heard);
+
+    for (uint32_t i = 0; heard != NULL && i < count; i++) {
+        heard[i] = uv_now(c->hub->loop);
+    }
+    return heard;
+}
+
 enum kv_status control_open(struct control *c,
                             const struct control_config *config, char *error,
                             size_t error_size)
@@ -262,7 +292,10 @@ enum kv_status control_open(struct control *c,
     parking_init(&c->parking);
     c->by_rank = mem_zalloc(config->workers, sizeof(struct guest *));
     c->by_server = mem_zalloc(config->servers, sizeof(struct guest *));
-    status = c->by_rank == NULL || c->by_server == NULL
+    c->rank_heard = never_heard(c, config->workers);
+    c->server_heard = never_heard(c, config->servers);
+    status = c->by_rank == NULL || c->by_server == NULL ||
+                     c->rank_heard == NULL || c->server_heard == NULL
                  ? KV_ENOMEM
                  : recover(c, config, error, error_size);
     if (status != KV_OK) {

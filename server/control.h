@@ -53,6 +53,7 @@ struct control {
     struct log_limit refusals;
     struct list guests;
     struct guest **by_rank, **by_server; /* Their current link, or NULL. */
+    uint64_t *rank_heard, *server_heard; /* When, of who has none. */
     uv_timer_t tick;                     /* Runs while something is parked. */
     bool ticking;                        /* `tick` is not closed. */
     bool closing;

@@ -4,6 +4,7 @@
  *   control.c        links: who comes, what they may say, who goes
  *   control_join.c   Join and Enlist
  *   control_keys.c   Key, Barrier, Leave
+ *   control_dead.c   Dead: who has not been heard of
  *   control_wait.c   answers, and requests that wait for one
  */
 #ifndef KV_SERVER_CONTROL_PRIVATE_H
@@ -73,5 +74,13 @@ enum kv_status control_on_key(struct guest *g, uint64_t id,
 enum kv_status control_on_barrier(struct guest *g, uint64_t id,
                                   const struct message *m);
 enum kv_status control_on_leave(struct guest *g, uint64_t id);
+enum kv_status control_on_dead(struct guest *g, uint64_t id,
+                               const struct message *m);
+
+/* The first question that waits for pings has waited long enough: answer it. */
+bool control_answer_dead(struct control *c);
+
+/* Tick from now on, as something waits. */
+void control_watch(struct control *c);
 
 #endif

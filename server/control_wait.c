@@ -67,7 +67,14 @@ void guest_park(struct guest *g, enum park_kind kind, uint64_t id,
     } else if (parking_add(&c->parking, kind, &g->parked, g, id, key,
                            uv_now(c->hub->loop)) == NULL) {
         guest_answer_error(g, id, KV_ENOMEM, "the root is out of memory");
-    } else if (!uv_is_active((uv_handle_t *)&c->tick)) {
+    } else {
+        control_watch(c);
+    }
+}
+
+void control_watch(struct control *c)
+{
+    if (!uv_is_active((uv_handle_t *)&c->tick)) {
         KV_CHECK(uv_timer_start(&c->tick, control_tick, TICK_MS, TICK_MS) == 0);
     }
 }
@@ -107,7 +114,9 @@ void control_tick(uv_timer_t *timer)
 {
     struct control *c = timer->data;
 
-    for (int kind = 0; kind < PARK_KINDS; kind++) {
+    while (control_answer_dead(c)) {
+    }
+    for (int kind = 0; kind < PARK_DEAD; kind++) {
         if (parking_line_due(&c->parking, (enum park_kind)kind,
                              uv_now(timer->loop))) {
             log_parked(c, (enum park_kind)kind);

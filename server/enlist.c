@@ -125,6 +125,8 @@ static enum kv_status on_frame(struct link *l, const struct frame_head *head,
         e->line_ms = 0;
         log_info("the root at %s knows this server", e->config.root);
         return KV_OK;
+    case MESSAGE_PING:
+        return link_send(l, m, 0, NULL, 0, NULL, NULL, NULL);
     case MESSAGE_ERROR:
         link_close(l, KV_ECANCELED, m->error.text);
         return KV_ECANCELED;

@@ -2,9 +2,10 @@
  * parking - requests to the root that must wait, and for what.
  *
  * A join waits for servers, a key for rank 0 to register it, a barrier for
- * other ranks. What waits is on three lists at once: with its kind, with its
- * guest, and, if it waits for a key, with that key. A line for the log is due
- * when the oldest of a kind has waited 5 s, and then every 10 s.
+ * other ranks, a question who is dead for those who were asked. What waits is
+ * on three lists at once: with its kind, with its guest, and, if it waits for a
+ * key, with that key. A line for the log is due when the oldest of a kind has
+ * waited 5 s, and then every 10 s.
  *
  * Thread:  pure.
  * Memory:  a parked request is the parking's, from parking_add() to
@@ -23,13 +24,14 @@
 #define PARKING_FIRST_LINE_MS 5000
 #define PARKING_NEXT_LINE_MS 10000
 
-enum park_kind { PARK_JOIN, PARK_KEY, PARK_BARRIER, PARK_KINDS };
+enum park_kind { PARK_JOIN, PARK_KEY, PARK_BARRIER, PARK_DEAD, PARK_KINDS };
 
 struct parked {
     void *guest; /* Who asked; borrowed. */
     uint64_t request_id;
     uint64_t since_ms;
-    struct key_desc key; /* PARK_KEY; its name is the request's. */
+    struct key_desc key;    /* PARK_KEY; its name is the request's. */
+    uint32_t node, seconds; /* PARK_DEAD; the owner's. */
     /* Private. */
     enum park_kind kind;
     struct list_link among_kind, among_guest, among_key;

@@ -351,6 +351,9 @@ enum kv_status courier_frame(struct courier *c, uint64_t request_id,
         return on_norms(c, m);
     case MESSAGE_ROUNDS:
         return on_rounds(c, m);
+    case MESSAGE_PING:
+        c->up = c->io.send(c->io.ctx, m, 0, NULL, 0, NULL);
+        return KV_OK;
     case MESSAGE_STALLED:
         if (courier_slice(c, m->stalled.slot) == NULL) {
             return KV_EPROTO;

@@ -55,6 +55,9 @@ static void begin(struct lane *lane, struct kvw_op *op)
     case OP_DESCRIBE:
         engine_describe(e, op);
         break;
+    case OP_DEAD:
+        engine_dead(e, op);
+        break;
     case OP_LEAVE:
         engine_leave(e, op);
         break;

@@ -1,4 +1,5 @@
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/mem.h"
@@ -215,6 +216,54 @@ void engine_stats(struct engine *e, struct kvw_op *op)
     }
     *op->stats = s;
     engine_done(e, op);
+}
+
+/* --- Who is dead ---------------------------------------------------------- */
+
+struct inquiry {
+    struct engine *engine;
+    struct kvw_op *op;
+    struct request request;
+};
+
+static void on_counted(struct request *q, enum kv_status status,
+                       const char *text, const struct message *reply,
+                       const void *payload, size_t payload_size)
+{
+    struct inquiry *i = q->owner;
+
+    (void)payload;
+    (void)payload_size;
+    if (status == KV_OK && reply->kind != MESSAGE_DEAD_COUNT) {
+        status = KV_EPROTO;
+    }
+    if (status != KV_OK) {
+        op_fail(i->op, status, "%s", text);
+    } else {
+        snprintf(i->op->text, sizeof i->op->text, "%" PRIu32,
+                 reply->dead_count.count);
+    }
+    engine_done(i->engine, i->op);
+    mem_free(i);
+}
+
+void engine_dead(struct engine *e, struct kvw_op *op)
+{
+    struct inquiry *i = mem_zalloc(1, sizeof *i);
+
+    if (i == NULL) {
+        op_fail(op, KV_ENOMEM, "out of memory for a request");
+        engine_done(e, op);
+        return;
+    }
+    i->engine = e;
+    i->op = op;
+    i->request.message.kind = MESSAGE_DEAD;
+    i->request.message.dead.node = op->node;
+    i->request.message.dead.seconds = op->seconds;
+    i->request.done = on_counted;
+    i->request.owner = i;
+    route_request(&e->control, &i->request);
 }
 
 /* --- Leaving -------------------------------------------------------------- */

@@ -132,6 +132,7 @@ void engine_barrier(struct engine *e, struct kvw_op *op);
 void engine_command(struct engine *e, struct kvw_op *op);
 void engine_codec(struct engine *e, struct kvw_op *op);
 void engine_stats(struct engine *e, struct kvw_op *op);
+void engine_dead(struct engine *e, struct kvw_op *op);
 void engine_leave(struct engine *e, struct kvw_op *op);
 
 /* Pushes have ended: some fence may be open now. */

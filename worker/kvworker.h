@@ -157,10 +157,16 @@ int kvw_num_servers(const struct kvw *kv); /* 0 for a local store. */
  * nobody knows that capability. */
 int kvw_is_capable(const struct kvw *kv, const char *capability);
 
-/* How many of a group of nodes have not been heard of for timeout_s. Of a local
- * store: 0. Of a dist store: KVW_ENOTSUP; a wait that times out says who is
- * missing. node_id as in MXNet: 2 servers, 4 workers. */
-int kvw_num_dead_node(const struct kvw *kv, int node_id, int timeout_s);
+/* How many of a group of nodes have not been heard of for timeout_s. node_id as
+ * in MXNet: 1 the root, 2 servers, 4 workers, or their sum; 8 + 2 * index one
+ * server, 9 + 2 * rank one worker. The root, which is server 0, answers for
+ * all: whoever has been silent that long is asked, and has a second to answer;
+ * one that has not come yet is silent since the root started. A worker that has
+ * closed is not dead. timeout_s 0, or a local store: 0. Waits at most 5 s for
+ * the root, which is dead itself if it does not answer: 1 for node_id 1, for
+ * others KVW_ETIMEOUT. Also KVW_EINVAL no such node, KVW_EBUSY in a callback.
+ */
+int kvw_num_dead_node(struct kvw *kv, int node_id, int timeout_s);
 
 /* Whether kvw_close() waits for the other workers to come to it, too, as in
  * kvw_barrier() but at most for the option `timeout`, and then leaves with a

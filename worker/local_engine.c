@@ -362,6 +362,7 @@ static void begin(struct lane *lane, struct kvw_op *op)
     case OP_OPEN:
     case OP_BARRIER:
     case OP_MEMBER:
+    case OP_DEAD:
     case OP_LEAVE:
         break; /* One worker is all of them. */
     }

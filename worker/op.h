@@ -51,6 +51,7 @@ enum op_kind {
     OP_CODEC,
     OP_STATS,
     OP_DESCRIBE,
+    OP_DEAD, /* Its text is the number. */
     OP_LEAVE
 };
 
@@ -93,6 +94,7 @@ struct kvw_op {
     const struct kv_codec *codec;
     struct kvw_stats *stats; /* Kept until done. */
     uint64_t about;          /* OP_DESCRIBE: the number of an op. */
+    uint32_t node, seconds;  /* OP_DEAD */
 
     /* The lane's. */
     size_t left; /* Pieces not done. */

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 #include <unistd.h>
 
@@ -12,6 +13,8 @@
 
 #define CLOSE_MS 10000   /* For pushes to be committed. */
 #define LEAVE_MS 2000    /* For the shards, and for the root, to be told. */
+#define DEAD_MS 5000     /* For the root to say who is dead. */
+#define NODE_ROOT 1      /* MXNet's scheduler. */
 #define DESCRIBE_MS 1000 /* For the lane to say what it waits for. */
 
 /* The public numbers are ours, without a header between them. */
@@ -361,16 +364,50 @@ int kvw_is_capable(const struct kvw *kv, const char *capability)
                    capability == NULL ? "" : capability);
 }
 
-int kvw_num_dead_node(const struct kvw *kv, int node_id, int timeout_s)
+/* The root, or why it does not say. */
+static int ask_dead(struct kvw *kv, int node_id, int timeout_s)
 {
-    (void)node_id;
-    (void)timeout_s;
-    if (kv->lane->job->servers == 0) {
+    char text[OP_TEXT_MAX] = "";
+    struct kvw_op *op;
+    enum kv_status status;
+    uint64_t number;
+    int result = store_take(kv, OP_DEAD, &op);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    op->node = (uint32_t)node_id;
+    op->seconds = (uint32_t)timeout_s;
+    store_start(kv, op, true);
+    number = op->number;
+    status = op_wait(&kv->pool, op, DEAD_MS, text, sizeof text);
+    if (status == KV_ETIMEOUT) {
+        result = store_late(kv, kv->number, number, DEAD_MS);
+        op_forget(&kv->pool, op);
+        return result;
+    }
+    return status == KV_OK ? (int)strtol(text, NULL, 10)
+                           : failure(kv->number, status, "%s", text);
+}
+
+int kvw_num_dead_node(struct kvw *kv, int node_id, int timeout_s)
+{
+    int result = store_enter(kv, true);
+
+    if (result != KVW_OK) {
+        return result;
+    }
+    if (node_id < 1 || node_id >= KV_NODE_MAX || timeout_s < 0) {
+        return failure(kv->number, KV_EINVAL,
+                       "node %d, %d s: a node is 1 to 7 or 8 + 2 * its number, "
+                       "9 + 2 * its number, and time does not go back",
+                       node_id, timeout_s);
+    }
+    if (kv->lane->job->servers == 0 || timeout_s == 0) {
         return 0;
     }
-    return failure(kv->number, KV_ENOTSUP,
-                   "servers are not asked for dead nodes; who is missing is "
-                   "named when a wait times out");
+    result = ask_dead(kv, node_id, timeout_s);
+    return result == KVW_ETIMEOUT && node_id == NODE_ROOT ? 1 : result;
 }
 
 int kvw_set_barrier_before_exit(struct kvw *kv, int barrier)

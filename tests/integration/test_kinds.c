@@ -2,6 +2,7 @@
 #include "tests/integration/worker_fixture.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #include "tests/unit/optim_fixture.h"
 
@@ -132,9 +133,45 @@ static void test_servers_refuse_an_updater_and_say_so(void **state)
     (void)state;
     expect_error(c.kv[0], kvw_set_updater(c.kv[0], NULL, NULL), KVW_ENOTSUP,
                  "updater", "local", "kvw_set_optimizer", NULL);
-    expect_error(c.kv[0], kvw_num_dead_node(c.kv[0], 4, 60), KVW_ENOTSUP,
-                 "dead", NULL);
     assert_int_equal(kvw_is_capable(c.kv[0], "optimizer"), 1);
+    expect_error(c.kv[0], kvw_is_capable(c.kv[0], "flight"), KVW_EINVAL,
+                 "flight", "optimizer", NULL);
+}
+
+static void expect_dead(int node, int count)
+{
+    time_t deadline = time(NULL) + 30;
+    int dead;
+
+    do {
+        dead = kvw_num_dead_node(c.kv[0], node, 1);
+    } while (dead >= 0 && dead != count && time(NULL) < deadline);
+    if (dead != count) {
+        fail_msg("%d dead of %d instead of %d: %s", dead, node, count,
+                 kvw_error(c.kv[0]));
+    }
+}
+
+static void test_the_root_knows_who_is_dead(void **state)
+{
+    (void)state;
+    expect_dead(7, 0);
+    cluster_kill(&c, 1);
+    expect_dead(2, 1);
+    expect_dead(8 + 2 * 1, 1);
+    expect_dead(4, 0); /* Idle, but they answer. */
+    cluster_restart(&c, 1);
+    expect_dead(6, 0);
+    cluster_close(&c, 1);
+    expect_dead(4, 0);
+    expect_error(c.kv[0], kvw_num_dead_node(c.kv[0], 0, 1), KVW_EINVAL, "node",
+                 NULL);
+    expect_error(c.kv[0], kvw_num_dead_node(c.kv[0], 13, 1), KVW_EINVAL,
+                 "2 workers", NULL);
+    cluster_kill(&c, 0);
+    expect_dead(1, 1);
+    expect_error(c.kv[0], kvw_num_dead_node(c.kv[0], 4, 1), KVW_ETIMEOUT,
+                 "server 0", NULL);
 }
 
 static void *come_to_the_barrier(void *status)
@@ -166,6 +203,7 @@ int main(void)
         TEST(test_accumulate_works_on_servers, set_up_device),
         TEST(test_rows_end_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_servers_refuse_an_updater_and_say_so, set_up_device),
+        TEST(test_the_root_knows_who_is_dead, set_up),
         TEST(test_a_barrier_before_exit_is_one_that_others_wait_for, set_up),
     };
 

@@ -31,6 +31,7 @@ struct answer {
     char text[KV_TEXT_MAX + 1];
     uint32_t rank, workers, servers, shards, key_id;
     uint64_t barrier, slice_count, arena_id;
+    uint32_t dead;
     char address[KV_ADDRESS_MAX + 1]; /* The last one. */
     uint32_t place[16];
     size_t payload_size;
@@ -98,6 +99,8 @@ static inline enum kv_status client_frame(struct link *l,
     } else if (m->kind == MESSAGE_ERROR) {
         a->status = m->error.status;
         snprintf(a->text, sizeof a->text, "%s", m->error.text);
+    } else if (m->kind == MESSAGE_DEAD_COUNT) {
+        a->dead = m->dead_count.count;
     } else if (m->kind == MESSAGE_JOINED) {
         note_joined(a, m);
     } else if (m->kind == MESSAGE_PLACED) {

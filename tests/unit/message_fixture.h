@@ -186,6 +186,13 @@ static inline void fill(struct fixture *f, enum message_kind kind)
     case MESSAGE_ROUNDS:
         fill_batch(f, 4, 0);
         return;
+    case MESSAGE_DEAD:
+        m->dead.node = KV_NODE_MAX - 1;
+        m->dead.seconds = 60;
+        return;
+    case MESSAGE_DEAD_COUNT:
+        m->dead_count.count = 5;
+        return;
     case MESSAGE_MEMBER:
         m->member.in = true;
         return;

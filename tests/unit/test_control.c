@@ -297,6 +297,92 @@ static void test_the_job_is_done_when_all_have_left(void **state)
     assert_int_equal(f->done, 1);
 }
 
+/* --- Who is dead ---------------------------------------------------------- */
+
+static void ask_dead(struct client *c, uint32_t node, uint32_t seconds)
+{
+    struct message m = {.kind = MESSAGE_DEAD};
+
+    m.dead.node = node;
+    m.dead.seconds = seconds;
+    ask(c, 9, &m);
+}
+
+/* The next answer that is no ping. */
+static struct answer *next_reply(struct fixture *f, struct client *c)
+{
+    struct answer *a;
+
+    do {
+        while (c->answers == c->taken) {
+            uv_run(&f->loop, UV_RUN_ONCE);
+        }
+        a = next(f, c);
+    } while (a->kind == MESSAGE_PING);
+    return a;
+}
+
+static uint32_t dead(struct fixture *f, struct client *c, uint32_t node,
+                     uint32_t seconds)
+{
+    const struct answer *a;
+
+    ask_dead(c, node, seconds);
+    a = next_reply(f, c);
+    assert_int_equal(a->kind, MESSAGE_DEAD_COUNT);
+    assert_int_equal(a->id, 9);
+    return a->dead;
+}
+
+static void test_who_is_not_heard_of_counts_as_dead(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c[WORKERS];
+
+    for (uint32_t i = 0; i < WORKERS; i++) {
+        c[i] = join(f, i, 1);
+    }
+    assert_int_equal(dead(f, c[0], 7, 3600), 0);
+    leave_abruptly(f, c[1]);
+    while (dead(f, c[0], 4, 1) == 0) {
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(dead(f, c[0], 9 + 2 * 1, 1), 1);
+    assert_int_equal(dead(f, c[0], 9 + 2 * 0, 1), 0); /* It asks. */
+    assert_int_equal(dead(f, c[0], 4, 0), 0);
+    assert_int_equal(dead(f, c[0], 4, 3600), 0);
+    assert_int_equal(dead(f, c[0], 1, 1), 0);
+    ask_dead(c[0], 9 + 2 * WORKERS, 1);
+    assert_int_equal(next_reply(f, c[0])->status, KV_EINVAL);
+}
+
+static void test_who_answers_a_ping_lives(void **state)
+{
+    struct fixture *f = *state;
+    struct client *c[2] = {join(f, 0, 1), join(f, 1, 1)};
+    struct message pong = {.kind = MESSAGE_PING};
+    const struct answer *a;
+
+    while (c[1]->answers == c[1]->taken) { /* Until it was silent for 1 s. */
+        assert_int_equal(dead(f, c[0], 9 + 2 * 1, 1) <= 1, 1);
+        settle(f);
+    }
+    assert_int_equal(next(f, c[1])->kind, MESSAGE_PING);
+    ask(c[1], 0, &pong);
+    settle(f);
+    assert_int_equal(dead(f, c[0], 9 + 2 * 1, 1), 0);
+    ask_leave(c[1], 3);
+    do {
+        a = next_reply(f, c[1]);
+    } while (a->kind != MESSAGE_OK);
+    leave_abruptly(f, c[1]);
+    while (dead(f, c[0], 4, 1) == 0) { /* Rank 2 never came. */
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(dead(f, c[0], 9 + 2 * 1, 1), 0); /* Said goodbye. */
+    assert_int_equal(dead(f, c[0], 9 + 2 * 2, 1), 1);
+}
+
 /* --- Recovery ------------------------------------------------------------ */
 
 static void test_a_restarted_root_goes_on_where_it_was(void **state)
@@ -393,6 +479,8 @@ int main(void)
         TEST(test_a_barrier_lets_all_go_at_once),
         TEST(test_who_reconnects_asks_for_the_barrier_again),
         TEST(test_the_job_is_done_when_all_have_left),
+        TEST(test_who_is_not_heard_of_counts_as_dead),
+        TEST(test_who_answers_a_ping_lives),
         TEST(test_a_restarted_root_goes_on_where_it_was),
         TEST_TWO(test_a_restarted_root_knows_the_other_servers),
         TEST(test_a_root_with_other_settings_does_not_start),

@@ -318,6 +318,16 @@ static void test_rounds_say_what_the_next_push_is(void **state)
     expect_one(f, MESSAGE_PUSH, 1, 2);
 }
 
+static void test_a_ping_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    struct message m = {.kind = MESSAGE_PING};
+
+    assert_int_equal(courier_frame(f->courier, 0, &m, NULL, 0), KV_OK);
+    assert_int_equal(f->frames[f->seen++].kind, MESSAGE_PING);
+    expect_no_more(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +344,7 @@ int main(void)
         TEST(test_replies_find_their_requests_in_any_order),
         TEST(test_notices_reach_the_owner),
         TEST(test_rounds_say_what_the_next_push_is),
+        TEST(test_a_ping_is_answered),
     };
 
     return cmocka_run_group_tests_name("courier_answers", tests, NULL, NULL);

@@ -107,11 +107,11 @@ static void test_unknown_fields_cost_no_more_than_the_scratch(void **state)
 {
     struct fixture *f = *state;
 
-    f->meta[0] = 0x1a; /* Ok, empty, and then field 31 over and over. */
+    f->meta[0] = 0x1a; /* Ok, empty, and then field 60 over and over. */
     f->meta[1] = 0;
     for (f->meta_size = 2; f->meta_size + 3 <= KV_META_MAX;) {
-        f->meta[f->meta_size++] = 0xf8;
-        f->meta[f->meta_size++] = 0x01;
+        f->meta[f->meta_size++] = 0xe0;
+        f->meta[f->meta_size++] = 0x03;
         f->meta[f->meta_size++] = 0x00;
     }
     assert_int_equal(unpack(f), KV_EPROTO);
@@ -278,6 +278,10 @@ static void test_numbers_out_of_range_are_refused(void **state)
         {MESSAGE_STALLED, AT(stalled.missing_count), 1},
         {MESSAGE_STALLED, AT(stalled.missing_count), KV_RANKS_MAX + 1},
         {MESSAGE_STALLED, AT(stalled.left), KV_RANKS_MAX + 1},
+        {MESSAGE_DEAD, AT(dead.node), 0},
+        {MESSAGE_DEAD, AT(dead.node), KV_NODE_MAX},
+        {MESSAGE_DEAD_COUNT, AT(dead_count.count),
+         KV_RANKS_MAX + KV_SERVERS_MAX + 1},
     };
 #undef AT
     struct fixture *f = *state;

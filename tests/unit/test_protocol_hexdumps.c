@@ -125,6 +125,9 @@ static struct message messages[] = {
     {.kind = MESSAGE_TOTALS, .norms = {.slot = 9, .round = 3, .sum = {1, 6}}},
     {.kind = MESSAGE_MEMBER, .member = {.in = true}},
     {.kind = MESSAGE_ROUNDS},
+    {.kind = MESSAGE_DEAD, .dead = {.node = 4, .seconds = 60}},
+    {.kind = MESSAGE_DEAD_COUNT, .dead_count = {.count = 1}},
+    {.kind = MESSAGE_PING},
 };
 
 /* Name in the document, message, request id, payload. */
@@ -165,6 +168,9 @@ static const struct dump {
     {"totals", MESSAGE_TOTALS, NULL, 0, 0, NULL, 0, false},
     {"member", MESSAGE_MEMBER, NULL, 0, 4, NULL, 0, false},
     {"rounds", MESSAGE_ROUNDS, rounds_run, 1, 0, NULL, 0, false},
+    {"dead", MESSAGE_DEAD, NULL, 0, 5, NULL, 0, false},
+    {"dead-count", MESSAGE_DEAD_COUNT, NULL, 0, 5, NULL, 0, false},
+    {"ping", MESSAGE_PING, NULL, 0, 0, NULL, 0, false},
 };
 
 #define DUMP_COUNT (sizeof dumps / sizeof dumps[0])
