@@ -244,7 +244,8 @@ static size_t submit_part(struct engine *e, struct kvw_op *op,
         while (taken <= more) {
             struct slice *s = only_slice(&item[taken]);
 
-            keys_fetch_ahead(item[taken].key);
+            keys_fetch_ahead(item[taken].key,
+                             offsetof(struct key, slice_count));
             if (s == NULL || !courier_extend(p, s)) {
                 break;
             }
@@ -350,7 +351,7 @@ static bool prepare(struct engine *e, struct kvw_op *op, size_t *pieces)
             return false;
         }
         key = push != NULL ? push->key : pull->key;
-        keys_fetch_ahead(key);
+        keys_fetch_ahead(key, 0);
         if (named_twice(e, op, key)) {
             return false;
         }

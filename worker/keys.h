@@ -93,14 +93,13 @@ void keys_fini(struct keys *k); /* Frees the keys, too. */
 struct key *keys_find(const struct keys *k, const struct key_spec *spec);
 
 /* Whoever goes through keys in the order of a call will want the one that lies
- * some places on, soon. */
-static inline void keys_fetch_ahead(const struct key *key)
+ * some places on, soon: from `offset` on, two cache lines of it. */
+static inline void keys_fetch_ahead(const struct key *key, size_t offset)
 {
-    uintptr_t ahead = (uintptr_t)key + 6 * sizeof *key;
+    uintptr_t ahead = (uintptr_t)key + 16 * sizeof *key + offset;
 
-    for (size_t line = 0; line < offsetof(struct key, slice_step); line += 64) {
-        __builtin_prefetch((const void *)(ahead + line));
-    }
+    __builtin_prefetch((const void *)ahead);
+    __builtin_prefetch((const void *)(ahead + 64));
 }
 
 /* The same, for the key that comes after `before` in a call (NULL: the first):
