@@ -32,13 +32,15 @@ prefetch(const struct shard *s, const struct run *run, uint32_t slot)
 /* --- Pushes --------------------------------------------------------------- */
 
 /* The codec, if pushes in it may be committed by commit_alone(); else NULL. */
-static const struct kv_codec *codec_alone(const struct shard *s, uint32_t id)
+static const struct kv_codec *codec_alone(const struct shard *s, uint32_t rank,
+                                          uint32_t id)
 {
     const struct kv_codec *codec = kv_codec_by_id(id);
     bool plain = codec != NULL && codec->accepts(KV_F32) &&
                  codec->plain(KV_F32) == (int)KV_F32;
 
-    return plain && !s->policy->per_rank && s->measures == 0 &&
+    return plain && !shard_has_left(s, rank) && !s->policy->per_rank &&
+                   s->measures == 0 &&
                    (s->generation == 0 || s->spec.optim->passes == 0)
                ? codec
                : NULL;
@@ -92,7 +94,7 @@ static void answer(struct shard *s, uint32_t rank, const struct run *run,
 void shard_push_run(struct shard *s, uint32_t rank, const struct run *run,
                     uint32_t codec, const void *payload, uint64_t now_ms)
 {
-    const struct kv_codec *alone = codec_alone(s, codec);
+    const struct kv_codec *alone = codec_alone(s, rank, codec);
     const char *at = payload;
     uint32_t first = run->slot, end = run->slot + run->count;
 

@@ -139,6 +139,23 @@ static void test_a_leaver_may_not_push(void **state)
     expect_state(f, slot, 2);
 }
 
+static void test_a_leaver_does_not_stand_for_the_last_member(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create(f, 1, COUNT, 7);
+    const float gradient[COUNT] = {1, 1, 1, 1, 1, 1, 1, 1};
+    const struct run run = {slot, 1, 1, sizeof gradient};
+
+    leave(f, 1);
+    leave(f, 2);
+    shard_push_run(f->shard, 2, &run, 0, gradient, f->now_ms);
+    expect_refused(f, KV_EINVAL, "has left the rounds");
+    expect_state(f, slot, 7);
+    shard_push_run(f->shard, 0, &run, 0, gradient, f->now_ms);
+    expect_ack(f, 0, slot, 1);
+    expect_state(f, slot, 1);
+}
+
 static void test_nobody_leaves_in_the_middle_of_a_round(void **state)
 {
     struct fixture *f = *state;
@@ -382,6 +399,7 @@ int main(void)
         TEST(test_a_slice_that_is_opened_later_has_the_same_members),
         TEST(test_a_leaver_pulls_the_newest_value),
         TEST(test_a_leaver_may_not_push),
+        TEST(test_a_leaver_does_not_stand_for_the_last_member),
         TEST(test_nobody_leaves_in_the_middle_of_a_round),
         TEST(test_leaving_twice_is_leaving),
         TEST(test_when_all_have_left_nothing_waits),
