@@ -10,7 +10,8 @@
  *              [--idle yes]
  *
  * Values are of all sizes: batched in one frame, alone in a frame, in several
- * slices on several shards. Of the tables, which are row_sparse, each rank
+ * slices on several shards; some are f16 with an f32 master, whose last bits
+ * come out in later rounds. Of the tables, which are row_sparse, each rank
  * pulls some rows, pushes gradients for these, and pulls those of the next
  * round; some rows are in everyone's choice, and now and then a choice is
  * empty. With lamb there are no tables. Every worker prints the hash of what it
@@ -25,12 +26,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#define KEYS 6
+#include "common/compute/dtype.h"
+
+#define KEYS 8
+#define FIRST_HALF 6 /* Keys from this on are f16. */
 #define TABLES 2
 #define CHOSEN_MAX 2000
 #define BARRIER_EVERY 16
 
-static const size_t sizes[KEYS] = {1, 7, 100, 3000, 9000, 140000};
+static const size_t sizes[KEYS] = {1, 7, 100, 3000, 9000, 140000, 500, 270000};
 /* The second is cut into two slices, and so much of it changes in a round that
  * a kill has a chance to come in between. */
 static const struct {
@@ -58,6 +62,7 @@ struct job {
     uint64_t rounds;
     bool exact; /* Integer gradients: dist_async. */
     float *values[KEYS], *gradients[KEYS];
+    void *half_values[KEYS], *half_gradients[KEYS];
     struct kvw_tensor value_tensors[KEYS], gradient_tensors[KEYS];
     struct kvw_item pulls[KEYS + TABLES], pushes[KEYS + TABLES];
     char names[KEYS][16];
@@ -105,6 +110,19 @@ static float *first_values(size_t k, size_t count)
     return data;
 }
 
+static void make_half(struct job *j, size_t k)
+{
+    struct kvw_tensor *value = &j->value_tensors[k];
+    struct kvw_tensor *gradient = &j->gradient_tensors[k];
+
+    j->half_values[k] = zeros(sizes[k] / 2);
+    j->half_gradients[k] = zeros(sizes[k] / 2);
+    kv_from_f32(KV_F16, j->values[k], j->half_values[k], sizes[k]);
+    value->data = j->half_values[k];
+    gradient->data = j->half_gradients[k];
+    value->dtype = gradient->dtype = KVW_F16;
+}
+
 static void make_keys(struct job *j)
 {
     for (size_t k = 0; k < KEYS; k++) {
@@ -116,6 +134,9 @@ static void make_keys(struct job *j)
         key = k % 2 == 0 ? kvw_str(j->names[k]) : kvw_int((int64_t)k);
         j->value_tensors[k] = kvw_f32(j->values[k], sizes[k]);
         j->gradient_tensors[k] = kvw_f32(j->gradients[k], sizes[k]);
+        if (k >= FIRST_HALF) {
+            make_half(j, k);
+        }
         j->pulls[k] = (struct kvw_item){key, &j->value_tensors[k], 1};
         j->pushes[k] = (struct kvw_item){key, &j->gradient_tensors[k], 1};
     }
@@ -149,6 +170,8 @@ static void free_keys(struct job *j)
     for (size_t k = 0; k < KEYS; k++) {
         free(j->values[k]);
         free(j->gradients[k]);
+        free(j->half_values[k]);
+        free(j->half_gradients[k]);
     }
     for (size_t k = 0; k < j->table_count; k++) {
         free(j->tables[k].whole);
@@ -187,6 +210,18 @@ static void compute(struct job *j, size_t k, uint64_t round)
 
     for (size_t i = 0; i < sizes[k]; i++) {
         j->gradients[k][i] = gradient(j, salted, i, j->values[k][i]);
+    }
+    if (k >= FIRST_HALF) {
+        kv_from_f32(KV_F16, j->gradients[k], j->half_gradients[k], sizes[k]);
+    }
+}
+
+/* All that was pushed and pulled. */
+static void wait_all(struct job *j)
+{
+    check(j, kvw_wait_all(j->kv, KVW_FOREVER), "wait");
+    for (size_t k = FIRST_HALF; k < KEYS; k++) {
+        kv_to_f32(KV_F16, j->half_values[k], j->values[k], sizes[k]);
     }
 }
 
@@ -262,7 +297,7 @@ static void play(struct job *j, uint64_t round)
     }
     push_and_pull(j, round % 2 == 1);
     pull_rows(j, round + 1);
-    check(j, kvw_wait_all(j->kv, KVW_FOREVER), "wait");
+    wait_all(j);
     if (round % BARRIER_EVERY == 0) {
         check(j, kvw_barrier(j->kv, KVW_FOREVER), "barrier");
     }
@@ -272,11 +307,15 @@ static void play(struct job *j, uint64_t round)
 
 static void set_optimizer(struct job *j)
 {
-    const char *params = j->exact ? "lr=1" : "lr=0.01";
+    const char *more = "lr=0.01";
+    char params[64];
 
-    if (!j->exact && strcmp(j->optimizer, "sgd") == 0) {
-        params = "lr=0.01,momentum=0.9,wd=0.0001";
+    if (j->exact) {
+        more = "lr=1";
+    } else if (strcmp(j->optimizer, "sgd") == 0) {
+        more = "lr=0.01,momentum=0.9,wd=0.0001";
     }
+    snprintf(params, sizeof(params), "multi_precision=1,%s", more);
     check(j, kvw_set_optimizer(j->kv, j->optimizer, params), "optimizer");
 }
 
@@ -291,7 +330,7 @@ static void train(struct job *j)
     check(j, kvw_barrier(j->kv, KVW_FOREVER), "barrier");
     check(j, kvw_pull(j->kv, j->pulls, count, NULL, NULL), "pull");
     pull_rows(j, 1);
-    check(j, kvw_wait_all(j->kv, KVW_FOREVER), "pull");
+    wait_all(j);
     for (uint64_t round = 1; round <= j->rounds; round++) {
         if (round == j->rounds / 2 && kvw_rank(j->kv) == 0 && !j->exact) {
             check(j, kvw_set_hyper(j->kv, "lr", 0.005), "lr");
@@ -300,7 +339,7 @@ static void train(struct job *j)
     }
     check(j, kvw_barrier(j->kv, KVW_FOREVER), "barrier");
     check(j, kvw_pull(j->kv, j->pulls, count, NULL, NULL), "pull");
-    check(j, kvw_wait_all(j->kv, KVW_FOREVER), "pull");
+    wait_all(j);
 }
 
 /* FNV-1a, 64 bits, a word at a time. */
