@@ -129,6 +129,7 @@ struct message {
             uint64_t row_length; /* 0, or divides count. */
             uint32_t slices;     /* More than `slice`. */
             bool plain;
+            uint64_t width; /* 0, or divides count. */
         } open;
         struct {
             uint32_t slot;

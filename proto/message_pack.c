@@ -187,6 +187,7 @@ static void fill_open(const struct message *m, struct parts *p,
     p->open.row_length = m->open.row_length;
     p->open.slices = m->open.slices;
     p->open.plain = m->open.plain;
+    p->open.width = m->open.width;
     env->open = &p->open;
 }
 

@@ -30,6 +30,10 @@ const char *take_open(struct scratch *scratch, const Kv__Envelope *env,
     }
     out->open.count = pb->count;
     out->open.row_length = pb->row_length;
+    if (pb->width > 0 && (pb->row_length > 0 || pb->count % pb->width != 0)) {
+        return "open of a slice with a width that is not its own";
+    }
+    out->open.width = pb->width;
     if (pb->slice >= pb->slices) {
         return "open of a slice beyond the last";
     }

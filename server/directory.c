@@ -142,6 +142,22 @@ static void free_key(struct directory_key *key)
 /* A push of rows is their count, and four bytes more a row. */
 #define ROW_BYTES_MAX ((size_t)KV_SLICE_BYTES_MAX - 2 * sizeof(uint32_t))
 
+/* Whole rows, where a multiple of both fits: optimizers may have state by rows.
+ */
+static uint64_t elements_of_dense(uint64_t most, uint64_t count,
+                                  uint64_t row_length)
+{
+    uint64_t step = row_length;
+
+    while (step % KV_SLICE_ALIGN != 0 && step <= most) {
+        step *= 2;
+    }
+    if (count <= most || step > most) {
+        step = KV_SLICE_ALIGN;
+    }
+    return most / step * step;
+}
+
 /* 0 when a row is too large. */
 static uint64_t elements_of_slice(const struct directory *d,
                                   const struct key_desc *desc, uint64_t count)
@@ -149,10 +165,10 @@ static uint64_t elements_of_slice(const struct directory *d,
     size_t unit = kv_dtype_size((enum kv_dtype)desc->dtype);
     uint64_t row_length, rows;
 
+    row_length = desc->dims == 0 ? 1 : count / desc->shape[0];
     if (desc->storage == KV_DENSE) {
-        return d->slice_bytes / unit / KV_SLICE_ALIGN * KV_SLICE_ALIGN;
+        return elements_of_dense(d->slice_bytes / unit, count, row_length);
     }
-    row_length = count / desc->shape[0];
     rows = (KV_SLICE_BYTES_MAX - sizeof(uint32_t)) /
            (row_length * unit + sizeof(uint32_t));
     return rows * row_length;

@@ -174,7 +174,7 @@ static enum kv_status on_open(struct session *s, uint64_t request_id,
 {
     struct slice_desc desc = {
         m->open.key_id,     m->open.slice,  m->open.dtype, m->open.count,
-        m->open.row_length, m->open.slices, m->open.plain};
+        m->open.row_length, m->open.slices, m->open.plain, m->open.width};
 
     shard_open(s->shard, s->rank, request_id, &desc, size > 0 ? payload : NULL,
                size);

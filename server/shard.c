@@ -141,6 +141,16 @@ uint64_t shard_commits(const struct shard *s)
     return s->commits;
 }
 
+/* Without what is between the arrays. */
+static size_t state_bytes(const struct entry *e)
+{
+    struct state_form form = e->value->form;
+    size_t master = form.master ? e->shape.count : 0;
+    size_t elements = master + form.slots * state_length(&e->shape, form);
+
+    return e->count / e->shape.count * elements * sizeof(float);
+}
+
 void shard_census(const struct shard *s, struct shard_census *out)
 {
     memset(out, 0, sizeof *out);
@@ -153,8 +163,7 @@ void shard_census(const struct shard *s, struct shard_census *out)
             out->rounds_max = v->round;
         }
         out->value_bytes += e->count * kv_dtype_size(e->dtype);
-        out->state_bytes +=
-            (v->form.slots + v->form.master) * e->count * sizeof(float);
+        out->state_bytes += state_bytes(e);
     }
 }
 
@@ -171,8 +180,9 @@ static bool allocate(struct shard *s)
     s->codecs = mem_zalloc(s->workers, sizeof *s->codecs);
     s->missing = mem_zalloc(s->workers, sizeof *s->missing);
     s->readers = shard_rows_readers(s->workers);
-    return s->ranks != NULL && s->inputs != NULL && s->codecs != NULL &&
-           s->missing != NULL && s->readers != NULL;
+    return shard_reserve(s, SHARD_BLOCK) && s->ranks != NULL &&
+           s->inputs != NULL && s->codecs != NULL && s->missing != NULL &&
+           s->readers != NULL;
 }
 
 static enum kv_status recover(struct shard *s, char *error, size_t error_size)
@@ -244,5 +254,8 @@ void shard_free(struct shard *s)
     mem_free(s->codecs);
     mem_free(s->missing);
     mem_free(s->readers);
+    mem_free(s->gradient);
+    mem_free(s->weight);
+    mem_free(s->new_weight);
     mem_free(s);
 }

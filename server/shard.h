@@ -116,6 +116,7 @@ struct slice_desc {
     uint64_t row_length; /* Elements; 0 when dense. */
     uint32_t slices;     /* Of the key. */
     bool plain;          /* No trust ratio for it (lars). */
+    uint64_t width;      /* Of a dense row; 0: rows are cut. */
 };
 
 /* Create (value != NULL, borrowed, size bytes) or attach. `opened` runs at

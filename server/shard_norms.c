@@ -25,7 +25,7 @@ static void measure_pass(struct shard *s, const struct entry *e)
     struct kv_optim_args args = {.step = m->step};
     size_t n = shard_inputs(s, e);
 
-    for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
+    for (size_t first = 0; first < e->count; first += args.count) {
         shard_block(s, e, &c, n, first, &args);
         s->spec.optim->measure(&args, m->pass, m->sums[m->pass]);
     }

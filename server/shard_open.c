@@ -75,6 +75,13 @@ static enum kv_status check_same(struct shard *s, uint32_t rank,
             ", and it has rows of %u (0: it is dense)",
             rank, d->key_id, d->slice, d->row_length, e->row_length);
     }
+    if (e->row_length == 0 && d->width != e->shape.width) {
+        return shard_refuse(s, KV_EMISMATCH,
+                            "rank %u opens key %u slice %u with a width of "
+                            "%" PRIu64 ", and it is %zu wide",
+                            rank, d->key_id, d->slice, d->width,
+                            e->shape.width);
+    }
     return KV_OK;
 }
 
@@ -220,7 +227,7 @@ static void create(struct shard *s, uint32_t rank, uint64_t request_id,
                    const struct slice_desc *d, const void *value)
 {
     struct state_shape shape =
-        shard_shape((enum kv_dtype)d->dtype, d->count, 0);
+        shard_shape((enum kv_dtype)d->dtype, d->count, 0, d->width);
     struct entry *e;
     enum kv_status status = shard_create(s, d, value, &e);
 

@@ -109,9 +109,9 @@ static enum kv_status check_open(const struct shard *s,
     for (uint32_t slot = 0; slot < s->slots; slot++) {
         const struct entry *e = shard_entry(s, slot);
 
-        if (e->arrived > 0 && !kv_optim_takes(optim, e->dtype)) {
+        if (e->arrived > 0 && !shard_trains(optim, e)) {
             snprintf(error, error_size,
-                     "key %u slice %u is %s, which %s does not train, and %u "
+                     "key %u slice %u (%s) is none that %s trains, and %u "
                      "ranks have pushed to its round",
                      e->key_id, e->slice, kv_dtype_name(e->dtype), optim->name,
                      e->arrived);
@@ -170,12 +170,6 @@ enum kv_status shard_optimizer(struct shard *s,
                  "when no push is under way",
                  s->measures, s->spec.optim->name);
         return KV_EBUSY;
-    }
-    if (spec->optim->rows) {
-        snprintf(error, error_size,
-                 "%s keeps state by rows, which servers cannot do yet",
-                 spec->optim->name);
-        return KV_ENOTSUP;
     }
     status = check_open(s, spec->optim, error, error_size);
     if (status == KV_OK) {

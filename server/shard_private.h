@@ -45,6 +45,7 @@ struct slice_record {
     uint32_t row_length; /* Elements; 0 when dense. */
     uint32_t slices;     /* Of the key. */
     uint32_t plain;
+    uint32_t width; /* Elements of a row of a dense slice; 0: they are cut. */
 };
 
 /* A value block: this, seq[], then weights and state (shard_state.h), each
@@ -174,7 +175,9 @@ struct tangle {
     uint32_t tries, patience;
 };
 
-#define SHARD_BLOCK 2048 /* Elements that are summed and updated at a time. */
+/* Elements that are summed and updated at a time; or a row, if the rule needs
+ * all of one and it is longer. */
+#define SHARD_BLOCK 2048
 
 struct shard {
     struct arena *arena;     /* Borrowed. */
@@ -208,11 +211,11 @@ struct shard {
     const struct kv_codec **codecs;
     struct row_reader *readers; /* As many as ranks; shard_rows.c. */
     uint32_t *missing;
-    char text[KV_TEXT_MAX + 1]; /* Of the error being reported. */
-    float gradient[SHARD_BLOCK] __attribute__((aligned(64)));
-    float weight[SHARD_BLOCK] __attribute__((aligned(64)));
-    float new_weight[SHARD_BLOCK] __attribute__((aligned(64)));
-    uint64_t sum[SHARD_BLOCK]; /* Of what is not summed in f32. */
+    char text[KV_TEXT_MAX + 1];            /* Of the error being reported. */
+    float *gradient, *weight, *new_weight; /* Each for a block, and the first
+                                              for a KV_CODEC_GRAIN more. */
+    size_t block;                          /* At least SHARD_BLOCK. */
+    uint64_t sum[SHARD_BLOCK];             /* Of what is not summed in f32. */
 };
 
 static inline struct entry *shard_entry(const struct shard *s, uint32_t slot)
@@ -267,7 +270,7 @@ enum kv_status shard_no_slot(struct shard *s, uint32_t rank, uint32_t slot,
 /* --- shard_slice.c -------------------------------------------------------- */
 
 struct state_shape shard_shape(enum kv_dtype dtype, size_t count,
-                               size_t row_length);
+                               size_t row_length, size_t width);
 void *shard_weights(const struct value *v);
 size_t shard_value_size(const struct shard *s, const struct state_shape *p);
 
@@ -328,8 +331,23 @@ struct shard_change {
 /* What the rule needs for this many updates. */
 const void *shard_step(struct shard *s, uint64_t updates);
 
-/* Set weight and slots in args, from element `first` on: args->count, at most
- * SHARD_BLOCK. */
+/* Is the slice of a dtype that the rule works on, and of whole rows if it needs
+ * them? */
+static inline bool shard_trains(const struct kv_optim *optim,
+                                const struct entry *e)
+{
+    return kv_optim_takes(optim, e->dtype) &&
+           (!optim->rows || e->shape.width > 0);
+}
+
+/* Room for blocks of so many elements. False: there is no memory. */
+bool shard_reserve(struct shard *s, size_t count);
+
+/* How many elements from `first` on are updated next. */
+size_t shard_block_size(const struct shard_change *c, size_t first);
+
+/* Set weight and slots in args, from element `first` on: args->count, a block
+ * or less. */
 void shard_before(struct shard *s, const struct shard_change *c, size_t first,
                   struct kv_optim_args *args);
 

@@ -88,6 +88,19 @@ static enum kv_status check_payload(struct shard *s, const struct entry *e,
     return KV_OK;
 }
 
+static enum kv_status check_whole_rows(struct shard *s, const struct entry *e,
+                                       uint32_t rank)
+{
+    if (e->shape.width == 0) {
+        return shard_refuse(s, KV_ENOTSUP,
+                            "rank %u pushes key %u slice %u, whose rows are "
+                            "cut, and %s keeps state by rows: use larger "
+                            "slices (--slice-bytes) or a row_sparse value",
+                            rank, e->key_id, e->slice, s->spec.optim->name);
+    }
+    return shard_reserve(s, e->shape.width) ? KV_OK : shard_no_memory(s);
+}
+
 /* Norms are of a round and of all elements. */
 static enum kv_status check_rule(struct shard *s, const struct entry *e,
                                  uint32_t rank)
@@ -101,6 +114,9 @@ static enum kv_status check_rule(struct shard *s, const struct entry *e,
                             "trains f32, f16 and bf16",
                             rank, e->key_id, e->slice, kv_dtype_name(e->dtype),
                             s->spec.optim->name);
+    }
+    if (s->spec.optim->rows) {
+        return check_whole_rows(s, e, rank);
     }
     if (s->spec.optim->passes == 0) {
         return KV_OK;

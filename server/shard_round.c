@@ -37,12 +37,14 @@ void shard_block(struct shard *s, const struct entry *e,
                  const struct shard_change *c, size_t n, size_t first,
                  struct kv_optim_args *args)
 {
-    size_t left = e->count - first;
+    size_t lead = first % KV_CODEC_GRAIN; /* Where a block is of whole rows. */
 
-    args->count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+    args->count = shard_block_size(c, first);
     args->first = shard_element(e, first);
-    args->gradient = kv_codec_sum_view(s->codecs, s->inputs, n, e->dtype, first,
-                                       args->count, s->gradient);
+    args->gradient =
+        kv_codec_sum_view(s->codecs, s->inputs, n, e->dtype, first - lead,
+                          args->count + lead, s->gradient) +
+        lead;
     shard_before(s, c, first, args);
 }
 
@@ -55,7 +57,7 @@ static void update(struct shard *s, const struct entry *e, size_t n,
                                              ? e->measure->step
                                              : shard_step(s, next->updates)};
 
-    for (size_t first = 0; first < e->count; first += SHARD_BLOCK) {
+    for (size_t first = 0; first < e->count; first += args.count) {
         shard_block(s, e, &c, n, first, &args);
         shard_after(s, &c, first, &args);
     }

@@ -268,10 +268,8 @@ static void update(struct shard *s, const struct entry *e, uint32_t row,
 {
     struct kv_optim_args args = {.step = step};
 
-    for (size_t first = 0; first < e->row_length; first += SHARD_BLOCK) {
-        size_t left = e->row_length - first;
-
-        args.count = left < SHARD_BLOCK ? left : SHARD_BLOCK;
+    for (size_t first = 0; first < e->row_length; first += args.count) {
+        args.count = shard_block_size(c, first);
         args.first = shard_element(e, row * (size_t)e->row_length + first);
         args.gradient = sum(s, e, inputs, first, args.count);
         shard_before(s, c, first, &args);
@@ -423,7 +421,7 @@ void *shard_rows_make(struct shard *s, const struct slice_desc *desc,
                       const void *weights)
 {
     struct state_shape shape = shard_shape(
-        (enum kv_dtype)desc->dtype, desc->count, (size_t)desc->row_length);
+        (enum kv_dtype)desc->dtype, desc->count, (size_t)desc->row_length, 0);
     struct shard_change c = {.shape = &shape,
                              .form = shard_form(s, shape.dtype)};
     size_t size = shape.count * kv_dtype_size(shape.dtype);

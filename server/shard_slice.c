@@ -11,12 +11,13 @@
 
 /* A row's arrays are close to each other, and it ends where the next begins. */
 struct state_shape shard_shape(enum kv_dtype dtype, size_t count,
-                               size_t row_length)
+                               size_t row_length, size_t width)
 {
-    struct state_shape p = {count, ARRAY_ALIGN, dtype};
+    struct state_shape p = {count, width, ARRAY_ALIGN, dtype};
 
     if (row_length > 0) {
         p.count = row_length;
+        p.width = row_length;
         p.align = sizeof(float);
     }
     return p;
@@ -107,7 +108,7 @@ static enum kv_status enter(struct shard *s, struct slice_record *r,
     e->count = r->count;
     e->dtype = (enum kv_dtype)r->dtype;
     e->row_length = r->row_length;
-    e->shape = shard_shape(e->dtype, r->count, r->row_length);
+    e->shape = shard_shape(e->dtype, r->count, r->row_length, r->width);
     e->slices = r->slices;
     e->plain = r->plain != 0;
     e->key_id = r->key_id;
@@ -163,7 +164,7 @@ static struct value *first_value(struct shard *s, const struct slice_desc *d,
                                  const void *weights)
 {
     struct state_shape shape =
-        shard_shape((enum kv_dtype)d->dtype, d->count, 0);
+        shard_shape((enum kv_dtype)d->dtype, d->count, 0, d->width);
     struct shard_change c = {
         .shape = &shape, .form = shard_form(s, shape.dtype), .old = weights};
     struct value *v = arena_alloc(s->arena, shard_value_size(s, &shape));
@@ -197,6 +198,7 @@ enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
     r->row_length = (uint32_t)desc->row_length;
     r->slices = desc->slices;
     r->plain = desc->plain;
+    r->width = (uint32_t)desc->width;
     status = enter(s, r, v, out);
     if (status != KV_OK) {
         goto err_blocks;

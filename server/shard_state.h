@@ -18,14 +18,16 @@
 
 /* In the arena, in a value's head. */
 struct state_form {
-    uint8_t slots; /* The optimizer's arrays. */
+    uint8_t slots; /* The optimizer's arrays... */
+    bool by_row;   /* ...which hold one element a row. */
     bool master;
-    uint8_t unused[2];
+    uint8_t unused;
 };
 
 /* Elements that lie together. */
 struct state_shape {
     size_t count;
+    size_t width; /* Of a row; 0: they are not whole rows. */
     size_t align; /* Of each array. */
     enum kv_dtype dtype;
 };
@@ -35,22 +37,40 @@ static inline size_t state_aligned(size_t size, size_t align)
     return (size + align - 1) & ~(align - 1);
 }
 
-/* Bytes of the weights, and of an array of f32. */
+/* Bytes of the weights, of a master, and of a slot. */
 static inline size_t state_weights(const struct state_shape *p)
 {
     return state_aligned(p->count * kv_dtype_size(p->dtype), p->align);
 }
 
-static inline size_t state_array(const struct state_shape *p)
+static inline size_t state_master_size(const struct state_shape *p,
+                                       struct state_form form)
 {
-    return state_aligned(p->count * sizeof(float), p->align);
+    return form.master ? state_aligned(p->count * sizeof(float), p->align) : 0;
+}
+
+/* Elements of a slot. */
+static inline size_t state_length(const struct state_shape *p,
+                                  struct state_form form)
+{
+    if (!form.by_row) {
+        return p->count;
+    }
+    return p->width == 0 ? 0 : p->count / p->width;
+}
+
+static inline size_t state_slot_size(const struct state_shape *p,
+                                     struct state_form form)
+{
+    return state_aligned(state_length(p, form) * sizeof(float), p->align);
 }
 
 /* Bytes of all, weights included. */
 static inline size_t state_size(const struct state_shape *p,
                                 struct state_form form)
 {
-    return state_weights(p) + (form.slots + form.master) * state_array(p);
+    return state_weights(p) + state_master_size(p, form) +
+           form.slots * state_slot_size(p, form);
 }
 
 /* Where it has one. */
@@ -65,7 +85,8 @@ static inline float *state_slot(const struct state_shape *p,
                                 unsigned index)
 {
     return (float *)(void *)((char *)(uintptr_t)weights + state_weights(p) +
-                             (form.master + index) * state_array(p));
+                             state_master_size(p, form) +
+                             index * state_slot_size(p, form));
 }
 
 static inline struct state_form state_form(const struct kv_optim_spec *spec,
@@ -75,6 +96,7 @@ static inline struct state_form state_form(const struct kv_optim_spec *spec,
 
     if (spec->optim != NULL && kv_optim_takes(spec->optim, dtype)) {
         form.slots = (uint8_t)spec->optim->slots(spec->params);
+        form.by_row = spec->optim->rows;
         form.master = kv_optim_master(spec, dtype);
     }
     return form;

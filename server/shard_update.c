@@ -1,6 +1,7 @@
 /* What a round does to elements: their sum, and the rule. */
 #include <string.h>
 
+#include "common/base/mem.h"
 #include "common/compute/sum.h"
 #include "server/shard_private.h"
 
@@ -23,6 +24,50 @@ void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
         kv_codec_sum_own(s->codecs, s->inputs, n, dtype, first, part, s->sum);
         kv_sum(dtype, (char *)new + first *unit, pair, 2, part);
     }
+}
+
+/* --- Blocks --------------------------------------------------------------- */
+
+static float *room(size_t count)
+{
+    return mem_aligned(64, count * sizeof(float));
+}
+
+bool shard_reserve(struct shard *s, size_t count)
+{
+    float *gradient, *weight, *new_weight;
+
+    if (count <= s->block) {
+        return true;
+    }
+    gradient = room(count + KV_CODEC_GRAIN);
+    weight = room(count);
+    new_weight = room(count);
+    if (gradient == NULL || weight == NULL || new_weight == NULL) {
+        mem_free(gradient);
+        mem_free(weight);
+        mem_free(new_weight);
+        return false;
+    }
+    mem_free(s->gradient);
+    mem_free(s->weight);
+    mem_free(s->new_weight);
+    s->gradient = gradient;
+    s->weight = weight;
+    s->new_weight = new_weight;
+    s->block = count;
+    return true;
+}
+
+size_t shard_block_size(const struct shard_change *c, size_t first)
+{
+    size_t left = c->shape->count - first, width = c->shape->width;
+    size_t block = SHARD_BLOCK;
+
+    if (c->form.by_row) {
+        block = width < SHARD_BLOCK ? SHARD_BLOCK / width * width : width;
+    }
+    return left < block ? left : block;
 }
 
 const void *shard_step(struct shard *s, uint64_t updates)
@@ -52,14 +97,23 @@ static const float *weights_at(struct shard *s, const struct shard_change *c,
     return s->weight;
 }
 
+/* Of an array of state, where that of element `first` is. */
+static size_t state_first(const struct shard_change *c, size_t first)
+{
+    return c->form.by_row ? first / c->shape->width : first;
+}
+
 void shard_before(struct shard *s, const struct shard_change *c, size_t first,
                   struct kv_optim_args *args)
 {
+    size_t at = state_first(c, first);
+
     for (unsigned i = 0; i < c->form.slots; i++) {
         args->slot[i] = c->fresh
                             ? shard_zeros
-                            : state_slot(c->shape, c->form, c->old, i) + first;
+                            : state_slot(c->shape, c->form, c->old, i) + at;
     }
+    args->row_length = c->shape->width;
     args->weight = weights_at(s, c, first, args->count);
 }
 
@@ -68,9 +122,10 @@ void shard_after(struct shard *s, const struct shard_change *c, size_t first,
 {
     enum kv_dtype dtype = c->shape->dtype;
     char *at = (char *)c->new + first *kv_dtype_size(dtype);
+    size_t slot_at = state_first(c, first);
 
     for (unsigned i = 0; i < c->form.slots; i++) {
-        args->new_slot[i] = state_slot(c->shape, c->form, c->new, i) + first;
+        args->new_slot[i] = state_slot(c->shape, c->form, c->new, i) + slot_at;
     }
     if (dtype == KV_F32) {
         args->new_weight = (float *)(void *)at;

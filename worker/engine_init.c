@@ -155,6 +155,15 @@ static void on_opened(struct request *q, enum kv_status status,
     answered(n->all);
 }
 
+/* The length of a dense key's rows, unless slices cut them. */
+static size_t whole_rows(const struct key *key)
+{
+    size_t length = moves_row_length(&key->spec);
+    bool whole = key->slice_count == 1 || key->slice_step % length == 0;
+
+    return key->spec.storage == KV_DENSE && whole ? length : 0;
+}
+
 static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
 {
     struct engine *e = n->all->engine;
@@ -170,6 +179,7 @@ static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
     q->message.open.row_length = n->key->spec.storage == KV_ROW_SPARSE
                                      ? moves_row_length(&n->key->spec)
                                      : 0;
+    q->message.open.width = whole_rows(n->key);
     q->message.open.slices = n->key->slice_count;
     q->message.open.plain = keys_plain(&n->key->spec);
     if (e->job.rank == 0) {

@@ -115,10 +115,10 @@ static bool same_spec(const struct kv_optim_spec *a,
 
 static void set_optimizer(struct local *l, struct kvw_op *op)
 {
-    if (op->optimizer.optim->passes > 0 || op->optimizer.optim->rows) {
+    if (op->optimizer.optim->passes > 0) {
         op_fail(op, KV_ENOTSUP,
-                "a local store cannot do %s yet: it needs norms or rows of the "
-                "whole value",
+                "a local store cannot do %s yet: it needs norms of the whole "
+                "value",
                 op->optimizer.optim->name);
         return;
     }
@@ -383,6 +383,7 @@ static void free_local(struct lane *lane)
     }
     keys_fini(&l->keys);
     mem_free(l->rule.sum);
+    mem_free(l->rule.room);
     team_free(l->team);
     mem_free(l);
 }

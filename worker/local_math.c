@@ -14,11 +14,9 @@
 /* A result of this size is in no cache when it is read next. */
 #define STREAM_MIN_BYTES ((size_t)16 << 20)
 
-static void for_pieces(struct team *team, size_t moved_bytes, team_fn fn,
-                       const void *task, size_t count)
+static void for_each(struct team *team, size_t moved_bytes, team_fn fn,
+                     const void *task, size_t pieces)
 {
-    size_t pieces = (count + PIECE - 1) / PIECE;
-
     if (moved_bytes >= TEAM_MIN_BYTES) {
         team_run(team, fn, task, pieces);
         return;
@@ -26,6 +24,12 @@ static void for_pieces(struct team *team, size_t moved_bytes, team_fn fn,
     for (size_t i = 0; i < pieces; i++) {
         fn(task, i);
     }
+}
+
+static void for_pieces(struct team *team, size_t moved_bytes, team_fn fn,
+                       const void *task, size_t count)
+{
+    for_each(team, moved_bytes, fn, task, (count + PIECE - 1) / PIECE);
 }
 
 static size_t length(size_t piece, size_t count)
@@ -271,10 +275,90 @@ static void update_piece(const void *task, size_t piece)
     }
 }
 
+/* --- Updates with state by rows: whole rows at a time --------------------- */
+
+size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,
+                         size_t count, size_t input_count)
+{
+    bool direct = dtype == KV_F32 && input_count == 1;
+
+    return optim->rows && !direct ? 2 * count * sizeof(float) : 0;
+}
+
+static float *weights_of_rows(const struct local_update *u, void *weights,
+                              size_t first, size_t from, size_t count)
+{
+    float *wide;
+
+    if (u->dtype == KV_F32) {
+        return weights;
+    }
+    if (u->master != NULL) {
+        return u->master + first;
+    }
+    wide = u->room + u->count + from;
+    kv_to_f32(u->dtype, weights, wide, count);
+    return wide;
+}
+
+/* In place; `from` and `first` as in update_block(). */
+static void update_rows(const struct local_update *u, size_t first, size_t from,
+                        size_t count)
+{
+    void *weights =
+        (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
+    float *wide = weights_of_rows(u, weights, first, from, count);
+    struct kv_optim_args args = {.count = count,
+                                 .weight = wide,
+                                 .new_weight = wide,
+                                 .step = u->step,
+                                 .first = first,
+                                 .row_length = u->width};
+
+    args.gradient =
+        gradient_at(u, from, count, u->room == NULL ? NULL : u->room + from);
+    for (unsigned i = 0; i < u->slot_count; i++) {
+        args.slot[i] = args.new_slot[i] = u->slots[i] + first / u->width;
+    }
+    u->optim->update(&args);
+    if (u->dtype != KV_F32) {
+        kv_from_f32(u->dtype, wide, weights, count);
+    }
+}
+
+static size_t rows_of_piece(const struct local_update *u)
+{
+    return u->width < PIECE ? PIECE / u->width : 1;
+}
+
+static void update_rows_piece(const void *task, size_t piece)
+{
+    const struct local_update *u = task;
+    size_t rows = u->count / u->width, each = rows_of_piece(u);
+    size_t first = piece * each;
+    size_t end = rows - first < each ? rows : first + each;
+
+    if (u->rows.rows == NULL) {
+        update_rows(u, first * u->width, first * u->width,
+                    (end - first) * u->width);
+        return;
+    }
+    for (size_t row = first; row < end; row++) {
+        update_rows(u, (size_t)u->rows.rows[row] * u->width, row * u->width,
+                    u->width);
+    }
+}
+
 void local_update(struct team *team, const struct local_update *u)
 {
     size_t arrays = u->input_count + 2 + 2 * (size_t)u->slot_count;
+    size_t bytes = u->count * kv_dtype_size(u->dtype) * arrays;
 
-    for_pieces(team, u->count * kv_dtype_size(u->dtype) * arrays, update_piece,
-               u, u->count);
+    if (u->optim->rows) {
+        size_t each = rows_of_piece(u), rows = u->count / u->width;
+
+        for_each(team, bytes, update_rows_piece, u, (rows + each - 1) / each);
+        return;
+    }
+    for_pieces(team, bytes, update_piece, u, u->count);
 }

@@ -52,9 +52,15 @@ struct local_update {
     unsigned slot_count;
     const void *const *inputs;
     size_t input_count;
+    size_t width; /* Of a row, if the optimizer has state by rows; then: */
+    float *room; /* Twice as many as `count`; NULL: local_update_room() is 0. */
     const struct kv_optim *optim;
     const void *step; /* From kv_optim_prepare(). */
 };
 void local_update(struct team *team, const struct local_update *u);
+
+/* Bytes at `room` that updates of so many elements from so many inputs need. */
+size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,
+                         size_t count, size_t input_count);
 
 #endif

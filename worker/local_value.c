@@ -62,13 +62,15 @@ static bool make_state(const struct local_rule *rule, const struct key *key)
 {
     struct local_value *v = key->value;
     unsigned count = rule->spec.optim->slots(rule->spec.params);
+    size_t width = moves_row_length(&key->spec);
+    size_t length = rule->spec.optim->rows ? key->count / width : key->count;
 
     if (v->generation == rule->generation) {
         return true;
     }
     free_state(v);
     for (unsigned i = 0; i < count; i++) {
-        v->slots[i] = mem_zalloc(key->count, sizeof *v->slots[i]);
+        v->slots[i] = mem_zalloc(length, sizeof *v->slots[i]);
         if (v->slots[i] == NULL) {
             free_state(v);
             return false;
@@ -83,21 +85,34 @@ static bool make_state(const struct local_rule *rule, const struct key *key)
     return true;
 }
 
-static bool grow_sum(struct local_rule *rule, size_t size)
+static bool grow(void **room, size_t *room_size, size_t size)
 {
-    void *sum;
+    void *grown;
 
-    if (size <= rule->sum_size) {
+    if (size <= *room_size) {
         return true;
     }
-    sum = mem_aligned(MEM_ALIGN_MIN, size);
-    if (sum == NULL) {
+    grown = mem_aligned(MEM_ALIGN_MIN, size);
+    if (grown == NULL) {
         return false;
     }
-    mem_free(rule->sum);
-    rule->sum = sum;
-    rule->sum_size = size;
+    mem_free(*room);
+    *room = grown;
+    *room_size = size;
     return true;
+}
+
+static bool grow_sum(struct local_rule *rule, size_t size)
+{
+    return grow(&rule->sum, &rule->sum_size, size);
+}
+
+static bool grow_room(struct local_rule *rule, const struct local_change *c)
+{
+    size_t size = local_update_room(rule->spec.optim, c->key->spec.dtype,
+                                    c->key->count, c->data_count);
+
+    return grow(&rule->room, &rule->room_size, size);
 }
 
 /* Does the optimizer need the gradient that rows stand for? */
@@ -124,7 +139,7 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
         return false;
     }
     if (optim != NULL) {
-        ready = make_state(rule, key) &&
+        ready = make_state(rule, key) && grow_room(rule, c) &&
                 (!needs_whole(rule, c) || grow_sum(rule, size_of(key)));
     } else if (rule->updater != NULL && c->data_count > 1) {
         ready = grow_sum(rule, size_of(key));
@@ -170,6 +185,8 @@ static void optimize(struct team *team, const struct local_rule *rule,
                                  rule->spec.optim->slots(rule->spec.params),
                              .inputs = (const void *const *)c->data,
                              .input_count = c->data_count,
+                             .width = moves_row_length(&key->spec),
+                             .room = rule->room,
                              .optim = rule->spec.optim,
                              .step = step};
 

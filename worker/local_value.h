@@ -37,6 +37,8 @@ struct local_rule {
     void *sum; /* Owned; what an updater receives of several tensors, or the
                   gradient that rows stand for. */
     size_t sum_size;
+    void *room; /* Owned; of local_update(). */
+    size_t room_size;
 };
 
 /* What is pushed or pulled. */

@@ -151,12 +151,20 @@ static void test_an_optimizer_refuses_integers_and_changes_none(void **state)
 
 /* --- Masters -------------------------------------------------------------- */
 
-enum { STEPS = 6 };
+enum { STEPS = 6, WIDTH = 300 };
 
-/* f16 gradients of rank or device `from`, small ones among them. */
-static struct kvw_tensor halves(void *data, unsigned from, unsigned step)
+/* How a key is trained. */
+struct training {
+    enum kvw_dtype dtype;
+    const char *optimizer, *params;
+};
+
+/* Numbers for rank or device `from`, small ones among them. */
+static struct kvw_tensor numbers(enum kvw_dtype dtype, void *data,
+                                 unsigned from, unsigned step)
 {
-    struct kvw_tensor t = {data, KVW_F16, 1, {BIG}, KVW_DENSE, NULL, 0};
+    struct kvw_tensor t = {data,      dtype, 2, {BIG / WIDTH, WIDTH},
+                           KVW_DENSE, NULL,  0};
     static float wide[BIG];
 
     for (size_t i = 0; i < BIG; i++) {
@@ -165,23 +173,23 @@ static struct kvw_tensor halves(void *data, unsigned from, unsigned step)
         wide[i] = ((float)(salt % 20011) / 20011 - 0.5f) *
                   (salt % 3 == 0 ? 1e-3f : 1);
     }
-    kv_from_f32(KV_F16, wide, data, BIG);
+    kv_from_f32((enum kv_dtype)dtype, wide, data, BIG);
     return t;
 }
 
 /* Two devices of one process are summed like two ranks. */
-static void train_locally(const char *params, void *out)
+static void train_locally(const struct training *how, void *out)
 {
     struct kvw *local;
-    struct kvw_tensor t = halves(out, 7, 0);
+    struct kvw_tensor t = numbers(how->dtype, out, 7, 0);
     struct kvw_item value = {kvw_str("w"), &t, 1};
 
     assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
-    expect_ok(local, kvw_set_optimizer(local, "adam", params));
+    expect_ok(local, kvw_set_optimizer(local, how->optimizer, how->params));
     expect_ok(local, kvw_init(local, &value, 1));
     for (unsigned step = 0; step < STEPS; step++) {
-        struct kvw_tensor two[] = {halves(g[0], 0, step),
-                                   halves(g[1], 1, step)};
+        struct kvw_tensor two[] = {numbers(how->dtype, g[0], 0, step),
+                                   numbers(how->dtype, g[1], 1, step)};
         struct kvw_item grads = {kvw_str("w"), two, 2};
 
         expect_ok(local, kvw_push(local, &grads, 1, NULL, NULL));
@@ -192,17 +200,17 @@ static void train_locally(const char *params, void *out)
     kvw_close(local);
 }
 
-static void train_on_servers(const char *params, void *out)
+static void train_on_servers(const struct training *how, void *out)
 {
-    struct kvw_tensor t = halves(out, 7, 0);
+    struct kvw_tensor t = numbers(how->dtype, out, 7, 0);
     struct kvw_item value = {kvw_str("w"), &t, 1};
 
-    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "adam", params));
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], how->optimizer, how->params));
     expect_ok(c.kv[0], kvw_init(c.kv[0], &value, 1));
     expect_ok(c.kv[1], kvw_init(c.kv[1], &value, 1));
     for (unsigned step = 0; step < STEPS; step++) {
         for (unsigned rank = 0; rank < 2; rank++) {
-            struct kvw_tensor one = halves(g[rank], rank, step);
+            struct kvw_tensor one = numbers(how->dtype, g[rank], rank, step);
             struct kvw_item grad = {kvw_str("w"), &one, 1};
 
             expect_ok(c.kv[rank], kvw_push(c.kv[rank], &grad, 1, NULL, NULL));
@@ -217,16 +225,41 @@ static void train_on_servers(const char *params, void *out)
     wait_all();
 }
 
+static void expect_same_here_and_there(const struct training *how)
+{
+    train_locally(how, w[1]);
+    train_on_servers(how, w[0]);
+    assert_memory_equal(w[0], w[1], BIG * size_of(how->dtype));
+}
+
 static void test_masters_live_through_kills_to_the_same_bits(void **state)
 {
-    const char *params = "lr=0.01,multi_precision=1";
+    const struct training bare = {KVW_F16, "adam", "lr=0.01"};
+    const struct training how = {KVW_F16, "adam", "lr=0.01,multi_precision=1"};
 
     (void)state;
-    train_locally("lr=0.01", w[0]);
-    train_locally(params, w[1]);
+    train_locally(&bare, w[0]);
+    train_locally(&how, w[1]);
     assert_memory_not_equal(w[0], w[1], BIG * 2);
-    train_on_servers(params, w[0]);
-    assert_memory_equal(w[0], w[1], BIG * 2);
+    expect_same_here_and_there(&how);
+}
+
+/* A matrix of three slices, which hold whole rows. */
+static void test_state_by_rows_has_the_same_bits_here_and_there(void **state)
+{
+    const struct training how = {KVW_F32, "groupadagrad", "lr=0.1"};
+
+    (void)state;
+    expect_same_here_and_there(&how);
+}
+
+static void test_state_by_rows_has_masters_too(void **state)
+{
+    const struct training how = {KVW_BF16, "groupadagrad",
+                                 "lr=0.1,multi_precision=1"};
+
+    (void)state;
+    expect_same_here_and_there(&how);
 }
 
 /* --- Tables --------------------------------------------------------------- */
@@ -286,6 +319,8 @@ int main(void)
         TEST(test_accumulate_goes_on_after_a_kill, set_up),
         TEST(test_an_optimizer_refuses_integers_and_changes_none, set_up),
         TEST(test_masters_live_through_kills_to_the_same_bits, set_up),
+        TEST(test_state_by_rows_has_the_same_bits_here_and_there, set_up),
+        TEST(test_state_by_rows_has_masters_too, set_up),
         TEST(test_rows_of_every_dtype_are_summed, set_up),
     };
 

@@ -307,6 +307,30 @@ static void test_a_mismatch_names_key_rank_and_both_descriptions(void **state)
                     "registered f32 (12)");
 }
 
+static struct key_desc matrix(const char *name, uint64_t rows, uint64_t width)
+{
+    struct key_desc k = vector(name, KV_F32, rows);
+
+    k.dims = 2;
+    k.shape[1] = width;
+    return k;
+}
+
+/* Slices of 4096 bytes, 1024 elements, are multiples of 64. */
+static void test_slices_of_a_matrix_hold_whole_rows_where_they_can(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(add(f, matrix("a", 1000, 48))->slice_count, 960);
+    assert_int_equal(add(f, matrix("b", 1000, 7))->slice_count, 896);
+    assert_int_equal(add(f, matrix("c", 1000, 1))->slice_count, 1024);
+    assert_int_equal(add(f, matrix("d", 9, 1000))->slice_count, 1024);
+    assert_int_equal(add(f, matrix("e", 9, 17))->slice_count, 1024);
+    assert_int_equal(add(f, matrix("f", 1024, 1))->slices, 1);
+    assert_int_equal(add(f, matrix("g", 21, 48))->slices, 1);
+    assert_int_equal(add(f, matrix("h", 22, 48))->slices, 2);
+}
+
 static void test_a_scalar_has_one_element(void **state)
 {
     struct fixture *f = *state;
@@ -381,6 +405,7 @@ int main(void)
         TEST(test_a_name_and_a_number_are_different_keys),
         TEST(test_names_are_copied),
         TEST(test_a_mismatch_names_key_rank_and_both_descriptions),
+        TEST(test_slices_of_a_matrix_hold_whole_rows_where_they_can),
         TEST(test_a_scalar_has_one_element),
         TEST(test_what_cannot_be_stored_is_refused),
         TEST(test_a_key_is_added_once),

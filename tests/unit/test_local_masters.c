@@ -107,6 +107,17 @@ static void test_a_master_is_trained_as_f32_by_every_optimizer(void **state)
     }
 }
 
+static void test_a_master_is_trained_as_f32_with_state_by_rows(void **state)
+{
+    const struct optim_recipe r = {"groupadagrad", "lr=0.1"};
+
+    (void)state;
+    for (int64_t d = 0; d < 2; d++) {
+        expect_the_same(&r, narrow[d], KVW_DENSE, d * 8);
+        expect_the_same(&r, narrow[d], KVW_ROW_SPARSE, d * 8 + 2);
+    }
+}
+
 /* 1 - 2^-13 is 1 in f16. */
 static float descend(const char *params, int64_t key)
 {
@@ -173,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_master_is_trained_as_f32_by_every_optimizer),
+        TEST(test_a_master_is_trained_as_f32_with_state_by_rows),
         TEST(test_thousands_of_tiny_updates_count_with_a_master),
         TEST(test_f32_values_have_no_use_for_a_master),
         TEST(test_a_master_goes_and_comes_with_the_optimizer),

@@ -274,6 +274,7 @@ static void test_numbers_out_of_range_are_refused(void **state)
         {MESSAGE_NORMS, AT(norms.slot), KV_SLOTS_MAX},
         {MESSAGE_TOTALS, AT(norms.pass), KV_PASSES_MAX},
         {MESSAGE_OPEN, AT(open.slices), 2},
+        {MESSAGE_OPEN, AT(open.width), 4096},
         {MESSAGE_STALLED, AT(stalled.missing[1]), KV_RANKS_MAX},
         {MESSAGE_STALLED, AT(stalled.missing_count), 1},
         {MESSAGE_STALLED, AT(stalled.missing_count), KV_RANKS_MAX + 1},

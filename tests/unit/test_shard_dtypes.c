@@ -34,7 +34,7 @@ static uint32_t create_any(struct fixture *f, enum kv_dtype dtype,
                            const void *value)
 {
     struct slice_desc d = {(uint32_t)dtype, 0, dtype, count,
-                           row_length,      1, false};
+                           row_length,      1, false, 0};
     const struct seen *s;
 
     shard_open(f->shard, 0, 1, &d, value, count * kv_dtype_size(dtype));
@@ -320,7 +320,7 @@ static void test_a_rule_does_not_come_over_a_round_it_cannot_end(void **state)
         kv_optim_parse("sgd", "", &spec, f->error, sizeof f->error), KV_OK);
     assert_int_equal(
         shard_optimizer(f->shard, &spec, f->error, sizeof f->error), KV_EBUSY);
-    expect_text(f->error, "key 6 slice 0 is i64, which sgd does not train");
+    expect_text(f->error, "key 6 slice 0 (i64) is none that sgd trains");
     push_any(f, 0, slot, 1, i64[ONE], sizeof i64[0]);
     expect_ack(f, 0, slot, 1);
     expect_ack(f, 1, slot, 1);
