@@ -142,6 +142,9 @@ struct message {
         struct {
             const char *param;
             double value; /* Finite. */
+            uint64_t round;
+            bool one;
+            uint32_t slot; /* 0 unless `one`. */
         } hyper;
         struct {
             uint32_t slot, seconds, listed, missing_count;

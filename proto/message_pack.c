@@ -289,6 +289,9 @@ static void fill_hyper(const struct message *m, struct parts *p,
     kv__hyper__init(&p->hyper);
     p->hyper.param = (char *)m->hyper.param;
     p->hyper.value = m->hyper.value;
+    p->hyper.round = m->hyper.round;
+    p->hyper.one = m->hyper.one;
+    p->hyper.slot = m->hyper.slot;
     env->hyper = &p->hyper;
 }
 

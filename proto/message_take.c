@@ -200,8 +200,14 @@ const char *take_hyper(struct scratch *scratch, const Kv__Envelope *env,
     if (!take_text_ok(pb->param, 1, KV_NAME_MAX) || !isfinite(pb->value)) {
         return "hyper with a malformed parameter";
     }
+    if (pb->slot >= KV_SLOTS_MAX || (!pb->one && pb->slot != 0)) {
+        return bad_slot;
+    }
     out->hyper.param = pb->param;
     out->hyper.value = pb->value;
+    out->hyper.round = pb->round;
+    out->hyper.one = pb->one != 0;
+    out->hyper.slot = pb->slot;
     return NULL;
 }
 

@@ -235,8 +235,9 @@ static void on_hyper(struct session *s, uint64_t request_id,
                      const struct message *m)
 {
     char error[KV_OPTIM_ERROR_MAX] = "";
-    enum kv_status status = shard_hyper(s->shard, m->hyper.param,
-                                        m->hyper.value, error, sizeof error);
+    struct hyper_change change = {m->hyper.param, m->hyper.value,
+                                  m->hyper.round, m->hyper.one, m->hyper.slot};
+    enum kv_status status = shard_hyper(s->shard, &change, error, sizeof error);
 
     session_reply(s, request_id, status, error);
 }

@@ -4,7 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 /* --- Answers -------------------------------------------------------------- */
 
@@ -197,6 +197,7 @@ static enum kv_status recover(struct shard *s, char *error, size_t error_size)
     }
     if (status == KV_OK) {
         arena_recovered(s->arena);
+        shard_drop_own(s);
         status = shard_make_fence(s, error, error_size);
     }
     return status;

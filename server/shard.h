@@ -169,15 +169,29 @@ size_t shard_held(const struct shard *s, uint32_t rank);
 void shard_untangle(struct shard *s, const bool *blocked);
 
 /* For every slice, in force from its next round on. The same optimizer with
- * the same parameters changes nothing; another one starts with fresh state. */
+ * the same parameters changes nothing, not even what shard_hyper() has changed
+ * since; another one starts with fresh state. */
 KV_MUST_CHECK enum kv_status shard_optimizer(struct shard *s,
                                              const struct kv_optim_spec *spec,
                                              char *error, size_t error_size);
 
-/* Change one parameter, keeping all state. */
-KV_MUST_CHECK enum kv_status shard_hyper(struct shard *s, const char *param,
-                                         double value, char *error,
-                                         size_t error_size);
+/* A number of the optimizer, lr_mult or wd_mult, for all slices or for one
+ * (KV_HYPER_ALL_MAX, KV_HYPER_OWN_MAX); all state is kept. In force from that
+ * round of a slice on, 0 standing for its next. What a slice has of its own
+ * goes before what all have. The same change again changes nothing; the next
+ * optimizer ends it. */
+struct hyper_change {
+    const char *name;
+    double value;
+    uint64_t round;
+    bool one; /* `slot` alone. */
+    uint32_t slot;
+};
+
+/* KV_EINVAL: no such number or value, or the round is committed. */
+KV_MUST_CHECK enum kv_status shard_hyper(struct shard *s,
+                                         const struct hyper_change *c,
+                                         char *error, size_t error_size);
 
 /* Open rounds, or waiting pulls, that are older than `age_ms`: the oldest for
  * each rank that waits. `missing` are the members it waits for. */

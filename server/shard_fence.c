@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 /* --- Policy --------------------------------------------------------------- */
 

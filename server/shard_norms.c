@@ -33,8 +33,7 @@ static void measure_pass(struct shard *s, const struct entry *e)
 
 static bool begin(struct shard *s, struct entry *e)
 {
-    struct kv_optim_scale scale = {
-        .lr_mult = 1, .wd_mult = 1, .plain = e->plain, .key = e->key_id};
+    struct kv_optim_scale scale = s->tuning.now;
     bool fresh = e->value->generation != s->generation;
     struct measure *m = s->idle_measures;
 
@@ -47,6 +46,8 @@ static bool begin(struct shard *s, struct entry *e)
         return false;
     }
     memset(m, 0, sizeof *m);
+    scale.plain = e->plain;
+    scale.key = e->key_id;
     kv_optim_prepare(&s->spec, &scale, (fresh ? 0 : e->value->updates) + 1,
                      m->step);
     e->measure = m;

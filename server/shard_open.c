@@ -2,7 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 #define OPENS_MAX ((size_t)1 << 20) /* Of a rank, waiting. */
 

@@ -1,9 +1,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 /* Setting an optimizer is one store: of the word that points to its settings.
+ * They are kept as they were set, apart from what has changed since: so the
+ * same optimizer is known again whoever sets it, and whenever.
  * Slices follow at their next round, each by its own commit: state that belongs
  * to a lower generation is not read any more. So there is nothing that a kill
  * could leave half done, and nothing to wait for. */
@@ -14,24 +16,30 @@ _Static_assert(KV_OPTIM_TEXT_MAX <= KV_PARAMS_TEXT_MAX + 1,
                "settings do not fit");
 
 static void fill(struct spec_block *b, const struct kv_optim_spec *spec,
-                 uint64_t generation)
+                 uint64_t generation, const struct kv_hyper *hypers,
+                 size_t count)
 {
     memset(b, 0, sizeof *b);
     b->generation = generation;
     snprintf(b->name, sizeof b->name, "%s", spec->optim->name);
     kv_optim_format(spec, b->params, sizeof b->params);
+    b->hyper_count = count;
+    if (count > 0) {
+        memcpy(b->hypers, hypers, count * sizeof *hypers);
+    }
 }
 
 static void use(struct shard *s, struct spec_block *b,
                 const struct kv_optim_spec *spec)
 {
     s->spec_block = b;
+    s->base = *spec;
     s->spec = *spec;
     s->generation = b->generation;
     for (int dtype = 0; dtype < KV_DTYPE_END; dtype++) {
         s->forms[dtype] = state_form(spec, (enum kv_dtype)dtype);
     }
-    s->cache.updates = 0;
+    shard_untune(s);
 }
 
 static enum kv_status parse(struct spec_block *b, struct kv_optim_spec *spec,
@@ -57,7 +65,8 @@ enum kv_status shard_recover_spec(struct shard *s, char *error,
         return KV_OK;
     }
     b = arena_at(s->arena, offset);
-    if (arena_claim(s->arena, offset) != KV_OK || b->generation == 0) {
+    if (arena_claim(s->arena, offset) != KV_OK || b->generation == 0 ||
+        b->hyper_count > KV_HYPER_ALL_MAX) {
         snprintf(error, error_size,
                  "the arena is damaged: the optimizer's settings make no "
                  "sense");
@@ -121,22 +130,23 @@ static enum kv_status check_open(const struct shard *s,
     return KV_OK;
 }
 
-/* In force by one store, from each slice's next round on. */
-static enum kv_status install(struct shard *s, const struct kv_optim_spec *spec,
-                              uint64_t generation, char *error,
-                              size_t error_size)
+/* In force from each slice's next round on. */
+enum kv_status shard_install(struct shard *s, const struct kv_optim_spec *spec,
+                             uint64_t generation, const struct kv_hyper *hypers,
+                             size_t count, char *error, size_t error_size)
 {
     struct spec_block *old = s->spec_block;
-    struct spec_block *b = arena_alloc(s->arena, sizeof *b);
+    size_t size = sizeof *old + count * sizeof *hypers;
+    struct spec_block *b = arena_alloc(s->arena, size);
 
     if (b == NULL) {
         snprintf(error, error_size,
                  "the server has no room left for the settings of optimizer "
                  "%s: %zu bytes",
-                 spec->optim->name, sizeof *b);
+                 spec->optim->name, size);
         return KV_ENOSPC;
     }
-    fill(b, spec, generation);
+    fill(b, spec, generation, hypers, count);
     arena_store(&arena_words(s->arena)[SHARD_WORD_SPEC],
                 arena_offset(s->arena, b));
     if (old != NULL) {
@@ -178,25 +188,10 @@ enum kv_status shard_optimizer(struct shard *s,
     if (status != KV_OK) {
         return status;
     }
-    return install(s, spec, s->generation + 1, error, error_size);
-}
-
-enum kv_status shard_hyper(struct shard *s, const char *param, double value,
-                           char *error, size_t error_size)
-{
-    struct kv_optim_spec spec = s->spec;
-    enum kv_status status;
-
-    if (s->spec_block == NULL) {
-        snprintf(error, error_size,
-                 "%s cannot change: no optimizer is set; call "
-                 "kvw_set_optimizer first",
-                 param);
-        return KV_EINVAL;
+    status =
+        shard_install(s, spec, s->generation + 1, NULL, 0, error, error_size);
+    if (status == KV_OK) {
+        shard_drop_own(s);
     }
-    status = kv_optim_set(&spec, param, value, error, error_size);
-    if (status != KV_OK) {
-        return status;
-    }
-    return install(s, &spec, s->generation, error, error_size);
+    return status;
 }

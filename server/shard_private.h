@@ -13,21 +13,24 @@
  *   shard_slice.c   slices in the arena: creation, recovery
  *   shard_open.c    create, attach, wait for creation
  *   shard_optim.c   the optimizer's settings in the arena
+ *   shard_hyper.c   numbers of it that change, for all keys or for one
+ *   shard_tune.c    what is in force for a slice's next round
  *   shard_fence.c   policy and incarnations in the arena
  *   shard_members.c who is in a round
  *   shard_stall.c   who waits for whom
  *   shard_untangle.c  ranks that block each other
  *
  * In the arena: a permanent record a slice, which points to its value block;
- * one permanent fence table; words that hold the policy and the place of the
- * optimizer's settings. Everything else is made again from those, and from
- * what workers send again.
+ * and to settings of its own; one permanent fence table; words that hold the
+ * policy and the place of the optimizer's settings. Everything else is made
+ * again from those, and from what workers send again.
  */
 #ifndef KV_SERVER_SHARD_PRIVATE_H
 #define KV_SERVER_SHARD_PRIVATE_H
 
 #include "common/base/list.h"
 #include "common/base/map.h"
+#include "common/optim/hyper.h"
 #include "proto/limits.h"
 #include "server/shard.h"
 #include "server/shard_state.h"
@@ -46,6 +49,7 @@ struct slice_record {
     uint32_t slices;     /* Of the key. */
     uint32_t plain;
     uint32_t width; /* Elements of a row of a dense slice; 0: they are cut. */
+    uint64_t own;   /* Offset of an own_block; 0: there is none. */
 };
 
 /* A value block: this, seq[], then weights and state (shard_state.h), each
@@ -68,12 +72,23 @@ struct value {
     uint64_t seq[];                           /* By rank. */
 };
 
-/* The optimizer in force. One that differs in more than a live number gets a
+/* The optimizer as it was set, and what has changed since. Another one gets a
  * higher generation, and state of lower ones counts as none. */
 struct spec_block {
     uint64_t generation; /* From 1. */
     char name[KV_NAME_MAX + 1];
     char params[KV_PARAMS_TEXT_MAX + 1];
+    uint64_t hyper_count;
+    struct kv_hyper hypers[];
+};
+
+/* What has changed for one key alone; none if its generation is not that of
+ * the optimizer. */
+struct own_block {
+    uint64_t generation;
+    uint32_t hyper_count;
+    uint32_t only_scales; /* No number of the optimizer itself. */
+    struct kv_hyper hypers[];
 };
 
 struct fence_block {
@@ -143,6 +158,7 @@ struct entry {
     uint32_t arrived; /* Shares that have pushed. */
     uint32_t waiting; /* Shares that pull. */
     uint32_t key_id, slice;
+    struct own_block *own; /* In the arena; NULL: there is none. */
 };
 
 struct rank {
@@ -161,11 +177,26 @@ struct slot_chunk {
     struct share *shares[]; /* Workers times SHARD_CHUNK. */
 };
 
-/* A rule's step depends on the settings and the update count only, and slices
- * mostly go in step: keep the last. */
+/* A rule's step depends on the settings, the multipliers and the update count
+ * only; slices mostly go in step, and there are few multipliers: keep the last
+ * of each. */
 struct step_cache {
     uint64_t updates; /* 0: none. */
+    double lr_mult, wd_mult;
     unsigned char step[KV_OPTIM_STEP_MAX];
+};
+
+#define STEP_WAYS 64 /* The first is of keys without settings of their own. */
+
+/* The settings in force: for all keys in these rounds, or for a key of its own
+ * among them. */
+struct tuning {
+    uint64_t first, rounds;    /* None at first. */
+    struct kv_optim_scale all; /* Of keys without settings of their own. */
+    struct kv_optim_scale now;
+    bool own;   /* `now` is a key's own... */
+    bool alone; /* ...and shard.spec, too: nothing in a cache is right. */
+    unsigned way;
 };
 
 /* Which round the blocked ranks make way for. */
@@ -198,11 +229,14 @@ struct shard {
     struct share_slab *share_slabs;
     struct fence_block *fence;
 
-    struct spec_block *spec_block; /* NULL: no optimizer. */
-    struct kv_optim_spec spec;
+    struct spec_block *spec_block;         /* NULL: no optimizer. */
+    struct kv_optim_spec base;             /* As it was set. */
+    struct kv_optim_spec spec;             /* In force; see shard_tune(). */
     uint64_t generation;                   /* 0: no optimizer. */
     struct state_form forms[KV_DTYPE_END]; /* Under it, by dtype. */
-    struct step_cache cache;
+    struct tuning tuning;
+    struct step_cache cache[STEP_WAYS];
+    unsigned char own_step[KV_OPTIM_STEP_MAX];
     struct tangle tangle;
 
     uint64_t commits;
@@ -328,9 +362,6 @@ struct shard_change {
     void *new;
 };
 
-/* What the rule needs for this many updates. */
-const void *shard_step(struct shard *s, uint64_t updates);
-
 /* Is the slice of a dtype that the rule works on, and of whole rows if it needs
  * them? */
 static inline bool shard_trains(const struct kv_optim *optim,
@@ -443,18 +474,6 @@ void shard_rows_redo(struct shard *s, const struct entry *e);
 /* The weights of all rows, or of those wanted, one behind the other. */
 void shard_rows_read(struct shard *s, const struct entry *e, const void *wanted,
                      uint32_t count, void *out);
-
-/* --- shard_open.c, shard_optim.c, shard_fence.c --------------------------- */
-
-void shard_forget_opens(struct shard *s, uint32_t rank);
-
-/* Read what the arena says, before and after arena_recovered(). */
-KV_MUST_CHECK enum kv_status shard_recover_spec(struct shard *s, char *error,
-                                                size_t error_size);
-KV_MUST_CHECK enum kv_status shard_recover_policy(struct shard *s, char *error,
-                                                  size_t error_size);
-KV_MUST_CHECK enum kv_status shard_make_fence(struct shard *s, char *error,
-                                              size_t error_size);
 
 /* --- shard_members.c ------------------------------------------------------ */
 

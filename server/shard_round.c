@@ -1,7 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 /* --- The sum over the ranks, and the rule --------------------------------- */
 
@@ -186,8 +186,10 @@ static void refuse_round(struct shard *s, struct entry *e)
 void shard_close_round(struct shard *s, struct entry *e)
 {
     bool ready = false;
-    enum kv_status status = shard_norms_ready(s, e, &ready);
+    enum kv_status status;
 
+    shard_tune(s, e);
+    status = shard_norms_ready(s, e, &ready);
     if (status == KV_OK && !ready) {
         return;
     }

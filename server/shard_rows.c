@@ -3,7 +3,7 @@
 #include "common/base/bytes.h"
 #include "common/base/mem.h"
 #include "common/compute/vector.h"
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 /* A round mostly changes a few rows of many. They are computed into the new
  * value block, made live by one store like any round, and then copied into

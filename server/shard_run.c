@@ -1,6 +1,6 @@
 /* Runs of small slices, as they come in a frame. */
 #include "common/base/check.h"
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 #define PREFETCH_AHEAD 4               /* Slices. */
 #define PREFETCH_MAX ((size_t)2 << 10) /* Bytes of a slice. */
@@ -69,6 +69,7 @@ static bool commit_alone(struct shard *s, uint32_t rank, const struct run *run,
     if (codec == NULL || e == NULL || !closes_alone(s, e, rank, run)) {
         return false;
     }
+    shard_tune(s, e);
     s->inputs[0] = payload;
     s->codecs[0] = codec;
     return shard_commit(s, e, 1) == KV_OK;

@@ -3,7 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
-#include "server/shard_private.h"
+#include "server/shard_settings.h"
 
 #define ARRAY_ALIGN ((size_t)64)
 
@@ -249,8 +249,18 @@ static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
         return KV_EDATALOSS;
     }
     status = enter(s, r, v, &e);
-    if (status == KV_OK && r->row_length > 0) {
+    if (status != KV_OK) {
+        return status;
+    }
+    if (r->row_length > 0) {
         shard_rows_redo(s, e);
+    }
+    status = shard_recover_own(s, e);
+    if (status != KV_OK) {
+        snprintf(error, error_size,
+                 "the arena is damaged: the settings of key %u slice %u make "
+                 "no sense",
+                 r->key_id, r->slice);
     }
     return status;
 }

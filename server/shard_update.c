@@ -70,15 +70,6 @@ size_t shard_block_size(const struct shard_change *c, size_t first)
     return left < block ? left : block;
 }
 
-const void *shard_step(struct shard *s, uint64_t updates)
-{
-    if (s->cache.updates != updates) {
-        kv_optim_prepare(&s->spec, NULL, updates, s->cache.step);
-        s->cache.updates = updates;
-    }
-    return s->cache.step;
-}
-
 /* --- The rule ------------------------------------------------------------- */
 
 static const float *weights_at(struct shard *s, const struct shard_change *c,

@@ -61,7 +61,7 @@ struct command {
     struct engine *engine;
     struct kvw_op *op;
     struct message message;
-    char params[KV_PARAMS_TEXT_MAX + 1]; /* Of an optimizer. */
+    char params[KV_PARAMS_TEXT_MAX + 1];
     uint32_t left;
     struct request requests[]; /* By route. */
 };
@@ -99,19 +99,13 @@ static void fill_message(const struct command *c, struct message *m)
 {
     const struct kvw_op *op = c->op;
 
-    if (op->kind == OP_HYPER) {
-        m->kind = MESSAGE_HYPER;
-        m->hyper.param = op->param;
-        m->hyper.value = op->value;
-        return;
-    }
     if (op->kind == OP_MEMBER) {
         m->kind = MESSAGE_MEMBER;
         m->member.in = op->in;
         return;
     }
     m->kind = MESSAGE_OPTIMIZER;
-    m->optimizer.name = op->optimizer.optim->name;
+    m->optimizer.name = c->op->optimizer.optim->name;
     m->optimizer.params = c->params;
 }
 
@@ -178,7 +172,11 @@ void engine_check_fences(struct engine *e)
         if (!waits_for_any(e, op)) {
             list_unlink(link);
             list_push(&e->lane.running, link);
-            command(e, op);
+            if (op->kind == OP_HYPER) {
+                engine_hyper(e, op);
+            } else {
+                command(e, op);
+            }
         }
     }
 }

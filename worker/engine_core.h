@@ -8,6 +8,7 @@
  *   engine_moves.c     the same with row_sparse tensors
  *   engine_norms.c     norms of a whole key, for optimizers that need them
  *   engine_command.c   barriers, optimizer, figures, the end
+ *   engine_hyper.c     numbers of the optimizer that change
  *   engine_member.c    in the rounds, or out of them
  *   engine_describe.c  what is it waiting for?
  *
@@ -130,6 +131,7 @@ bool engine_look(const struct engine *e, const struct kvw_op *op,
 
 void engine_barrier(struct engine *e, struct kvw_op *op);
 void engine_command(struct engine *e, struct kvw_op *op);
+void engine_hyper(struct engine *e, struct kvw_op *op); /* Past its fence. */
 void engine_codec(struct engine *e, struct kvw_op *op);
 void engine_stats(struct engine *e, struct kvw_op *op);
 void engine_dead(struct engine *e, struct kvw_op *op);

@@ -250,3 +250,10 @@ struct key *keys_remove(struct keys *k, const struct key_spec *spec)
     }
     return strmap_remove(&k->by_name, spec->name, strlen(spec->name));
 }
+
+struct key *keys_each(const struct keys *k, struct keys_walk *at)
+{
+    struct key *key = map_next(&k->by_number, &at->number, NULL);
+
+    return key != NULL ? key : strmap_next(&k->by_name, &at->name, NULL, NULL);
+}

@@ -108,6 +108,13 @@ static inline void keys_fetch_ahead(const struct key *key, size_t offset)
 struct key *keys_find_next(const struct keys *k, struct key *before,
                            const struct key_spec *spec);
 
+/* Walk, in no order: start with zeros; NULL at the end. Do not change the table
+ * meanwhile. */
+struct keys_walk {
+    size_t number, name;
+};
+struct key *keys_each(const struct keys *k, struct keys_walk *at);
+
 /* Takes the key. KV_EEXIST, KV_ENOMEM. */
 KV_MUST_CHECK enum kv_status keys_add(struct keys *k, struct key *key);
 

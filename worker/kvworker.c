@@ -303,29 +303,59 @@ int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params)
     return store_run(kv, op);
 }
 
-int kvw_set_hyper(struct kvw *kv, const char *param, double value)
+static int check_change(const struct kvw *kv, const struct kvw_hyper *c)
+{
+    char text[ARGUMENTS_TEXT_MAX];
+    struct key_spec spec;
+    enum kv_status status;
+
+    if (c->name == NULL || c->name[0] == '\0' ||
+        strlen(c->name) > KV_NAME_MAX) {
+        return failure(kv->number, KV_EINVAL,
+                       "a parameter's name has 1 to %d bytes", KV_NAME_MAX);
+    }
+    if (!isfinite(c->value)) {
+        return failure(kv->number, KV_EINVAL, "%s: %f is not a finite number",
+                       c->name, c->value);
+    }
+    if (c->key != NULL) {
+        status = arguments_key(c->key, &spec, text);
+        if (status != KV_OK) {
+            return failure(kv->number, status, "%s", text);
+        }
+    }
+    return KVW_OK;
+}
+
+int kvw_set_hypers(struct kvw *kv, const struct kvw_hyper *changes,
+                   size_t count)
 {
     struct kvw_op *op;
     int result = store_enter(kv, true);
 
+    if (result == KVW_OK && changes == NULL && count > 0) {
+        return failure(kv->number, KV_EINVAL, "changes are needed");
+    }
+    for (size_t i = 0; i < count && result == KVW_OK; i++) {
+        result = check_change(kv, &changes[i]);
+    }
+    if (result == KVW_OK) {
+        result = store_take(kv, OP_HYPER, &op);
+    }
     if (result != KVW_OK) {
         return result;
     }
-    if (param == NULL || param[0] == '\0' || strlen(param) > KV_NAME_MAX) {
-        return failure(kv->number, KV_EINVAL,
-                       "a parameter's name has 1 to %d bytes", KV_NAME_MAX);
-    }
-    if (!isfinite(value)) {
-        return failure(kv->number, KV_EINVAL, "%s: %f is not a finite number",
-                       param, value);
-    }
-    result = store_take(kv, OP_HYPER, &op);
-    if (result != KVW_OK) {
-        return result;
-    }
-    snprintf(op->param, sizeof op->param, "%s", param);
-    op->value = value;
+    op->changes = changes;
+    op->change_count = count;
     return store_run(kv, op);
+}
+
+int kvw_set_hyper(struct kvw *kv, const struct kvw_key *key, const char *name,
+                  double value, uint64_t round)
+{
+    const struct kvw_hyper change = {key, name, value, round};
+
+    return kvw_set_hypers(kv, &change, 1);
 }
 
 int kvw_set_updater(struct kvw *kv, kvw_updater_fn fn, void *arg)

@@ -426,9 +426,38 @@ int kvw_join(struct kvw *kv);
  * not train. */
 int kvw_set_optimizer(struct kvw *kv, const char *name, const char *params);
 
-/* Change one parameter of the optimizer, e.g. "lr", keeping all its state. Same
- * timing as kvw_set_optimizer(). */
-int kvw_set_hyper(struct kvw *kv, const char *param, double value);
+/* Change one number, keeping all state: a parameter of the optimizer or of its
+ * schedule ("lr", "warmup_steps"; "step" becomes a list of one), or "lr_mult"
+ * or "wd_mult", by which learning rate and weight decay are multiplied. What
+ * decides which state there is cannot change (momentum from or to 0).
+ *
+ * key: for it alone (borrowed), or NULL: for all, those to come included. What
+ * a key has of its own goes before what all have, until it is set again or
+ * another optimizer is set.
+ *
+ * round: in force from that round of a key on, the first push being 1, under
+ * dist_async the n-th update of each slice; 0: from the next. Changes may be
+ * announced in any order; each holds until the next one's round, and of two for
+ * the same round the later call counts. 0 ends what was announced under the
+ * same name for the same key, or for all. The same call again changes nothing.
+ *
+ * Waits for this worker's earlier pushes, then for the servers: under dist_sync
+ * 0 is from this worker's next push on; a stated round is the same for all.
+ *
+ * Errors: KVW_EINVAL no optimizer, name, value, or the round is not ahead (the
+ * sentence has both numbers), KVW_ENOTFOUND key not registered, KVW_ENOSPC more
+ * than 256 changes for all, or 16 of a key's own, for rounds to come. */
+int kvw_set_hyper(struct kvw *kv, const struct kvw_key *key, const char *name,
+                  double value, uint64_t round);
+
+/* Many at once, with one wait. Borrows. After an error some may be in force. */
+struct kvw_hyper {
+    const struct kvw_key *key;
+    const char *name;
+    double value;
+    uint64_t round;
+};
+int kvw_set_hypers(struct kvw *kv, const struct kvw_hyper *list, size_t count);
 
 /* What a local store does with a sum instead: changes `stored` by `received`,
  * in place. Both have the key's dtype and shape. `received` is row_sparse if

@@ -1,11 +1,10 @@
 #include "worker/local_engine.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "common/base/mem.h"
 #include "worker/lane.h"
-#include "worker/local_value.h"
+#include "worker/local_hyper.h"
 #include "worker/lookup.h"
 
 #define THREADS_DEFAULT_MAX 4
@@ -102,59 +101,38 @@ static void init(struct local *l, struct kvw_op *op)
 
 /* --- The rule ------------------------------------------------------------- */
 
-/* As servers tell: by all settings, a schedule's too. */
-static bool same_spec(const struct kv_optim_spec *a,
-                      const struct kv_optim_spec *b)
-{
-    char a_text[KV_OPTIM_TEXT_MAX], b_text[KV_OPTIM_TEXT_MAX];
-
-    kv_optim_format(a, a_text, sizeof a_text);
-    kv_optim_format(b, b_text, sizeof b_text);
-    return a->optim == b->optim && strcmp(a_text, b_text) == 0;
-}
-
 static void set_optimizer(struct local *l, struct kvw_op *op)
 {
-    if (op->optimizer.optim->passes > 0) {
-        op_fail(op, KV_ENOTSUP,
-                "a local store cannot do %s yet: it needs norms of the whole "
-                "value",
-                op->optimizer.optim->name);
-        return;
-    }
-    if (l->rule.spec.optim != NULL &&
-        same_spec(&l->rule.spec, &op->optimizer)) {
-        return;
-    }
-    l->rule.spec = op->optimizer;
-    l->rule.updater = NULL;
-    l->rule.generation++;
-}
-
-static void set_updater(struct local *l, const struct kvw_op *op)
-{
-    l->rule.spec.optim = NULL;
-    l->rule.updater = op->updater;
-    l->rule.arg = op->arg;
-    l->rule.generation++;
-}
-
-static void set_hyper(struct local *l, struct kvw_op *op)
-{
     char text[KV_OPTIM_ERROR_MAX];
-    enum kv_status status;
+    enum kv_status status =
+        local_rule_optimizer(&l->rule, l->values, &op->optimizer, text);
 
-    if (l->rule.spec.optim == NULL) {
-        op_fail(op, KV_EINVAL,
-                "%s cannot change: no optimizer is set; call "
-                "kvw_set_optimizer first",
-                op->param);
-        return;
-    }
-    status =
-        kv_optim_set(&l->rule.spec, op->param, op->value, text, sizeof text);
     if (status != KV_OK) {
         op_fail(op, status, "%s", text);
+    }
+}
+
+static void set_hyper(struct local *l, struct kvw_op *op,
+                      const struct kvw_hyper *change)
+{
+    struct key_spec spec = {.name = NULL};
+    char text[KV_OPTIM_ERROR_MAX], name[KEYS_TEXT_MAX] = "all keys";
+    const struct key *key = NULL;
+    enum kv_status status;
+
+    if (change->key != NULL) {
+        spec.name = change->key->name;
+        spec.number = change->key->number;
+        key = keys_find(&l->keys, &spec);
+        keys_text(&spec, name);
+    }
+    if (change->key != NULL && key == NULL) {
+        op_fail(op, KV_ENOTFOUND, "%s is not registered with kvw_init()", name);
+        return;
+    }
+    status = local_hyper(&l->rule, l->values, key, change, text);
+    if (status != KV_OK) {
+        op_fail(op, status, "%s: %s", name, text);
     }
 }
 
@@ -243,10 +221,12 @@ static size_t do_some(struct local *l, struct kvw_op *op)
         set_optimizer(l, op);
         break;
     case OP_UPDATER:
-        set_updater(l, op);
+        local_rule_updater(&l->rule, l->values, op->updater, op->arg);
         break;
     case OP_HYPER:
-        set_hyper(l, op);
+        for (size_t i = 0; i < op->change_count && op->status == KV_OK; i++) {
+            set_hyper(l, op, &op->changes[i]);
+        }
         break;
     default:
         return transfer(l, op);

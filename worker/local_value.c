@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "worker/local_hyper.h"
 #include "worker/local_math.h"
 
 static size_t size_of(const struct key *key)
@@ -39,6 +40,7 @@ static void free_state(struct local_value *v)
 void local_value_free(struct local_value *v)
 {
     free_state(v);
+    mem_free(v->own);
     mem_free(v->data);
     mem_free(v);
 }
@@ -131,6 +133,7 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
     char name[KEYS_TEXT_MAX];
     bool ready = true;
 
+    local_tune(rule, key->value);
     if (optim != NULL && !kv_optim_takes(optim, key->spec.dtype)) {
         op_fail(op, KV_ENOTSUP,
                 "%s is %s, and the optimizer %s trains f32, f16 and bf16",
@@ -197,7 +200,7 @@ static void optimize(struct team *team, const struct local_rule *rule,
         u.rows = rows_of(c);
         u.count = u.rows.count * u.rows.length;
     }
-    kv_optim_prepare(&rule->spec, NULL, ++v->updates, step);
+    kv_optim_prepare(&rule->spec, &rule->scale, ++v->updates, step);
     local_update(team, &u);
 }
 
@@ -242,6 +245,8 @@ void local_value_push(struct team *team, struct local_rule *rule,
 {
     const struct key *key = c->key;
 
+    local_tune(rule, key->value);
+    key->value->rounds++;
     if (rule->spec.optim != NULL) {
         optimize(team, rule, c);
     } else if (rule->updater != NULL) {

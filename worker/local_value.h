@@ -16,6 +16,7 @@
 #ifndef KV_WORKER_LOCAL_VALUE_H
 #define KV_WORKER_LOCAL_VALUE_H
 
+#include "common/optim/hyper.h"
 #include "worker/moves.h"
 #include "worker/team.h"
 
@@ -25,14 +26,21 @@ struct local_value {
     float *slots[KV_OPTIM_SLOTS_MAX]; /* NULL where the rule has none. */
     uint64_t generation;              /* Of the rule that these belong to. */
     uint64_t updates;                 /* Of that rule. */
-    struct local_value *next;         /* For who keeps them. */
+    uint64_t rounds;                  /* Pushes. */
+    struct kv_hyper *own; /* Owned; what the rule has for this key alone. */
+    size_t own_count;
+    struct local_value *next; /* For who keeps them. */
 };
 
 /* What pushes do. */
 struct local_rule {
     uint64_t generation;       /* Grows with each new rule. */
-    struct kv_optim_spec spec; /* Its optim is NULL: there is none. */
-    kvw_updater_fn updater;    /* NULL: there is none. */
+    struct kv_optim_spec base; /* As it was set; optim NULL: there is none. */
+    struct kv_hyper hypers[KV_HYPER_ALL_MAX]; /* What has changed since. */
+    size_t hyper_count;
+    struct kv_optim_spec spec; /* In force; see local_tune(). */
+    struct kv_optim_scale scale;
+    kvw_updater_fn updater; /* NULL: there is none. */
     void *arg;
     void *sum; /* Owned; what an updater receives of several tensors, or the
                   gradient that rows stand for. */

@@ -87,9 +87,9 @@ struct kvw_op {
     struct move *moves;      /* In the copy room. */
     size_t move_count;
     struct kv_optim_spec optimizer;
-    char param[KV_NAME_MAX + 1];
-    double value;
-    bool in;                /* OP_MEMBER */
+    bool in;                         /* OP_MEMBER */
+    const struct kvw_hyper *changes; /* Kept until done. */
+    size_t change_count;
     kvw_updater_fn updater; /* With `arg`. */
     const struct kv_codec *codec;
     struct kvw_stats *stats; /* Kept until done. */

@@ -333,7 +333,7 @@ static void train(struct job *j)
     wait_all(j);
     for (uint64_t round = 1; round <= j->rounds; round++) {
         if (round == j->rounds / 2 && kvw_rank(j->kv) == 0 && !j->exact) {
-            check(j, kvw_set_hyper(j->kv, "lr", 0.005), "lr");
+            check(j, kvw_set_hyper(j->kv, NULL, "lr", 0.005, 0), "lr");
         }
         play(j, round);
     }

@@ -112,7 +112,7 @@ static void test_the_live_learning_rate_keeps_the_momentum(void **state)
     expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", "lr=1,momentum=0.5"));
     fill(g[0], 4, 1);
     push(0, kvw_int(1), g[0], 4);
-    expect_ok(c.kv[0], kvw_set_hyper(c.kv[0], "lr", 2)); /* Waits for it. */
+    expect_ok(c.kv[0], kvw_set_hyper(c.kv[0], NULL, "lr", 2, 0)); /* Waits. */
     push(0, kvw_int(1), g[0], 4);
     pull(0, kvw_int(1), w[0], 4);
     wait_all();

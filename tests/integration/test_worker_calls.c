@@ -128,7 +128,7 @@ static void next_in_chain(void *arg, int status, const char *error)
     wrong += status != KVW_OK || *error != '\0';
     wrong += kvw_wait_all(c.kv[0], 0) != KVW_EBUSY;
     wrong += kvw_barrier(c.kv[0], 0) != KVW_EBUSY;
-    wrong += kvw_set_hyper(c.kv[0], "lr", 1) != KVW_EBUSY;
+    wrong += kvw_set_hyper(c.kv[0], NULL, "lr", 1, 0) != KVW_EBUSY;
     *(int *)arg += wrong;
     if (count_down() > 0) {
         KV_CHECK(kvw_pushpull(c.kv[0], &i, NULL, 1, &call, NULL) == KVW_OK);

@@ -289,9 +289,9 @@ static void test_optimizers_and_parameters_are_checked(void **state)
                  "fast", NULL);
     expect_error(kv, kvw_set_optimizer(kv, "sgd", "lr=nan"), KVW_EINVAL, "nan",
                  NULL);
-    expect_error(kv, kvw_set_hyper(kv, "lr", (double)NAN), KVW_EINVAL, "nan",
-                 NULL);
-    expect_error(kv, kvw_set_hyper(kv, "", 1), KVW_EINVAL, "name", NULL);
+    expect_error(kv, kvw_set_hyper(kv, NULL, "lr", (double)NAN, 0), KVW_EINVAL,
+                 "nan", NULL);
+    expect_error(kv, kvw_set_hyper(kv, NULL, "", 1, 0), KVW_EINVAL, "", NULL);
 }
 
 static void test_a_parameter_that_the_servers_lack_is_named(void **state)
@@ -299,12 +299,13 @@ static void test_a_parameter_that_the_servers_lack_is_named(void **state)
     struct kvw *kv = c.kv[0];
 
     (void)state;
-    assert_true(kvw_set_hyper(kv, "lr", 1) != KVW_OK); /* No optimizer. */
+    assert_true(kvw_set_hyper(kv, NULL, "lr", 1, 0) !=
+                KVW_OK); /* No optimizer. */
     expect_text(kvw_error(kv), "optimizer");
     expect_ok(kv, kvw_set_optimizer(kv, "sgd", "lr=0.1"));
-    expect_error(kv, kvw_set_hyper(kv, "beta1", 1), KVW_EINVAL, "beta1",
-                 "server 0", NULL);
-    expect_ok(kv, kvw_set_hyper(kv, "lr", 0.01));
+    expect_error(kv, kvw_set_hyper(kv, NULL, "beta1", 1, 0), KVW_EINVAL,
+                 "beta1", "server 0", NULL);
+    expect_ok(kv, kvw_set_hyper(kv, NULL, "lr", 0.01, 0));
 }
 
 static void test_async_without_an_optimizer_is_refused(void **state)

@@ -226,11 +226,11 @@ static void test_everything_else_survives_kills_too(void **state)
     init_job("lr=1");
     for (int i = 0; i < 2000; i++) {
         expect_ok(c.kv[0], kvw_barrier(c.kv[0], KVW_FOREVER));
-        expect_ok(c.kv[0], kvw_set_hyper(c.kv[0], "lr", i + 1));
+        expect_ok(c.kv[0], kvw_set_hyper(c.kv[0], NULL, "lr", i + 1, 0));
     }
     atomic_store(&k.over, true);
     pthread_join(k.thread, NULL);
-    expect_ok(c.kv[0], kvw_set_hyper(c.kv[0], "lr", 1));
+    expect_ok(c.kv[0], kvw_set_hyper(c.kv[0], NULL, "lr", 1, 0));
     start_round(0, 0);
     wait_all();
     expect_weights(1);

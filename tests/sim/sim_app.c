@@ -105,13 +105,15 @@ static void on_set(struct request *r, enum kv_status status, const char *text,
     w->answered++;
 }
 
-bool sim_ask_all(struct sim_worker *w, const struct message *m, bool *acted)
+/* Ask `count` shards from the first one on, one by one; true once all have
+ * answered. */
+static bool ask(struct sim_worker *w, const struct message *m, uint32_t first,
+                uint32_t count, bool *acted)
 {
-    const struct plan *p = &w->sim->plan;
     struct request *r = &w->settings[w->asked];
 
-    if (w->asked == p->shards) {
-        if (w->answered < p->shards) {
+    if (w->asked == count) {
+        if (w->answered < count) {
             return false;
         }
         w->asked = 0;
@@ -124,24 +126,46 @@ bool sim_ask_all(struct sim_worker *w, const struct message *m, bool *acted)
     r->message = *m;
     r->done = on_set;
     r->owner = w;
-    courier_request(w->lanes[w->asked++].courier, r);
+    courier_request(w->lanes[first + w->asked++].courier, r);
     return false;
 }
 
-static bool set(struct sim_worker *w, bool hyper, bool *acted)
+bool sim_ask_all(struct sim_worker *w, const struct message *m, bool *acted)
 {
-    const struct plan *p = &w->sim->plan;
+    return ask(w, m, 0, w->sim->plan.shards, acted);
+}
+
+static bool set(struct sim_worker *w, bool *acted)
+{
     struct message m = {.kind = MESSAGE_OPTIMIZER};
 
-    if (hyper) {
-        m.kind = MESSAGE_HYPER;
-        m.hyper.param = "lr";
-        m.hyper.value = p->hyper;
-    } else {
-        m.optimizer.name = p->optimizer;
-        m.optimizer.params = p->params;
-    }
+    m.optimizer.name = w->sim->plan.optimizer;
+    m.optimizer.params = w->sim->plan.params;
     return sim_ask_all(w, &m, acted);
+}
+
+static bool change_all(struct sim_worker *w, bool *acted)
+{
+    const struct plan *p = &w->sim->plan;
+    struct message m = {.kind = MESSAGE_HYPER};
+
+    m.hyper.param = "lr";
+    m.hyper.value = p->hyper;
+    m.hyper.round = plan_hyper_round(p);
+    return sim_ask_all(w, &m, acted);
+}
+
+static bool change_one(struct sim_worker *w, bool *acted)
+{
+    const struct plan *p = &w->sim->plan;
+    struct message m = {.kind = MESSAGE_HYPER};
+
+    m.hyper.param = "lr_mult";
+    m.hyper.value = p->own_mult;
+    m.hyper.round = plan_own_round(p);
+    m.hyper.one = true;
+    m.hyper.slot = w->slices[p->own_slice].slot;
+    return ask(w, &m, p->slice[p->own_slice].shard, 1, acted);
 }
 
 bool sim_all_are_at(const struct sim *sim, uint32_t step)
@@ -162,7 +186,7 @@ static bool prepare(struct sim_worker *w, bool *acted)
     bool sets = w->rank == 0 || p->everyone_sets;
 
     if (!w->saved.set) {
-        if (p->optimizer != NULL && sets && !set(w, false, acted)) {
+        if (p->optimizer != NULL && sets && !set(w, acted)) {
             return false;
         }
         *acted = true;
@@ -180,7 +204,7 @@ static bool set_again(struct sim_worker *w, bool *acted)
         w->rank != p->workers - 1 || w->saved.again) {
         return true;
     }
-    if (!set(w, false, acted)) {
+    if (!set(w, acted)) {
         return false;
     }
     *acted = true;
@@ -191,7 +215,11 @@ static bool set_again(struct sim_worker *w, bool *acted)
 static bool lower_rate(struct sim_worker *w, bool *acted)
 {
     if (w->rank == 0 && !w->saved.hyper) {
-        if (!set(w, true, acted)) {
+        if (!w->changed_all && !change_all(w, acted)) {
+            return false;
+        }
+        w->changed_all = true;
+        if (w->sim->plan.own && !change_one(w, acted)) {
             return false;
         }
         *acted = true;

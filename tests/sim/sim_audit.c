@@ -186,8 +186,8 @@ static void check_state(struct sim_server *s, const struct entry *e)
     }
 }
 
-/* A record and a value for each slice, the rows of some, the fence, the
- * optimizer's settings. */
+/* A record and a value for each slice, the rows and the settings of some, the
+ * fence, the optimizer's settings. */
 void sim_audit_blocks(struct sim_server *s)
 {
     const struct arena *a = s->arena;
@@ -205,7 +205,10 @@ void sim_audit_blocks(struct sim_server *s)
         offset += sizeof *b + b->size;
     }
     for (uint32_t slot = 0; slot < s->shard->slots; slot++) {
-        right += shard_entry(s->shard, slot)->row_length > 0 ? 3 : 2;
+        const struct entry *e = shard_entry(s->shard, slot);
+
+        right += e->row_length > 0 ? 3 : 2;
+        right += e->own != NULL ? 1 : 0;
     }
     right += s->sim->plan.optimizer != NULL ? 1 : 0;
     if (held != right) {

@@ -127,8 +127,9 @@ static uint32_t sum_round(const struct plan *p, const struct oracle_slice *o,
 
 /* Rows that nobody has pushed stay as they are, with their state. */
 static void apply(const struct plan_slice *s, const struct kv_optim_spec *spec,
-                  struct oracle_slice *o, const float *gradient, uint32_t any,
-                  const void *old, void *new)
+                  const struct kv_optim_scale *scale, struct oracle_slice *o,
+                  const float *gradient, uint32_t any, const void *old,
+                  void *new)
 {
     static float weights[PLAN_COUNT_MAX], after[PLAN_COUNT_MAX];
     static float states[KV_OPTIM_SLOTS_MAX][PLAN_COUNT_MAX];
@@ -140,7 +141,7 @@ static void apply(const struct plan_slice *s, const struct kv_optim_spec *spec,
                                  .step = step};
 
     o->updates++;
-    kv_optim_prepare(spec, NULL, o->updates, step);
+    kv_optim_prepare(spec, scale, o->updates, step);
     kv_to_f32(s->dtype, old, weights, s->count);
     for (unsigned i = 0; i < o->states; i++) {
         args.slot[i] = o->state[i];
@@ -173,6 +174,7 @@ static void fold_sync(const struct plan *p, uint32_t slice,
 {
     static float gradient[PLAN_COUNT_MAX];
     const struct plan_slice *s = &p->slice[slice];
+    struct kv_optim_scale scale = {.lr_mult = 1, .wd_mult = 1};
     char error[KV_OPTIM_ERROR_MAX];
     struct kv_optim_spec spec;
     uint32_t any;
@@ -189,11 +191,15 @@ static void fold_sync(const struct plan *p, uint32_t slice,
             kv_from_f32(s->dtype, gradient, o->value[round], s->count);
             continue;
         }
-        if (p->hyper_step > 0 && round > s->before[p->hyper_step]) {
+        if (plan_hyper_holds(p, slice, round)) {
             KV_CHECK(kv_optim_set(&spec, "lr", p->hyper, error, sizeof error) ==
                      KV_OK);
         }
-        apply(s, &spec, o, gradient, any, o->value[round - 1], o->value[round]);
+        if (plan_own_holds(p, slice, round)) {
+            scale.lr_mult = p->own_mult;
+        }
+        apply(s, &spec, &scale, o, gradient, any, o->value[round - 1],
+              o->value[round]);
     }
 }
 

@@ -186,6 +186,11 @@ static void choose_optimizer(struct plan *p, uint64_t *random)
     case 0:
         p->hyper_step = between(random, 1, p->steps - 1);
         p->hyper = 0.003;
+        p->hyper_ahead = below(random, 4);
+        p->own = below(random, 2) == 0;
+        p->own_slice = below(random, p->slices);
+        p->own_ahead = below(random, 4);
+        p->own_mult = 0.5;
         break;
     case 1:
         p->again_step = between(random, 1, p->steps - 1);
@@ -193,6 +198,43 @@ static void choose_optimizer(struct plan *p, uint64_t *random)
     default:
         break;
     }
+}
+
+uint64_t plan_hyper_round(const struct plan *p)
+{
+    uint64_t most = 0;
+
+    for (uint32_t i = 0; i < p->slices; i++) {
+        uint64_t before = p->slice[i].before[p->hyper_step];
+
+        most = before > most ? before : most;
+    }
+    return p->hyper_ahead == 0 ? 0 : most + p->hyper_ahead;
+}
+
+uint64_t plan_own_round(const struct plan *p)
+{
+    return p->own_ahead == 0
+               ? 0
+               : p->slice[p->own_slice].before[p->hyper_step] + p->own_ahead;
+}
+
+static bool holds(const struct plan *p, uint32_t slice, uint64_t round,
+                  uint64_t from)
+{
+    return p->hyper_step > 0 && round > p->slice[slice].before[p->hyper_step] &&
+           round >= from;
+}
+
+bool plan_hyper_holds(const struct plan *p, uint32_t slice, uint64_t round)
+{
+    return holds(p, slice, round, plan_hyper_round(p));
+}
+
+bool plan_own_holds(const struct plan *p, uint32_t slice, uint64_t round)
+{
+    return p->own && slice == p->own_slice &&
+           holds(p, slice, round, plan_own_round(p));
 }
 
 /* --- The weather ---------------------------------------------------------- */

@@ -66,8 +66,12 @@ struct plan {
     bool crowded;          /* Large slices, no memory, and orders that cross. */
     const char *optimizer; /* NULL: none. */
     const char *params;
-    uint32_t hyper_step; /* The learning rate falls before this one; or 0. */
+    uint32_t hyper_step; /* The learning rate falls before this one; or 0... */
     double hyper;
+    uint32_t hyper_ahead; /* ...or that many rounds after all have come. */
+    bool own; /* Then, too, one slice gets a multiplier of its own. */
+    uint32_t own_slice, own_ahead;
+    double own_mult;
     bool everyone_sets;  /* Not only rank 0 sets the optimizer. */
     uint32_t again_step; /* The last rank sets it again before this; or 0. */
     const struct kv_codec *codec[PLAN_WORKERS_MAX]; /* NULL: none. */
@@ -99,6 +103,13 @@ bool plan_comes_back(const struct plan *p, uint32_t rank, uint32_t step);
 
 /* The step of that push. */
 uint32_t plan_step_of(const struct plan *p, uint32_t slice, uint32_t round);
+
+/* From which round on: as it is announced, 0 being the next, and as it holds
+ * for a slice. */
+uint64_t plan_hyper_round(const struct plan *p);
+uint64_t plan_own_round(const struct plan *p);
+bool plan_hyper_holds(const struct plan *p, uint32_t slice, uint64_t round);
+bool plan_own_holds(const struct plan *p, uint32_t slice, uint64_t round);
 
 /* Under async: the element that only this push changes, by 1, or the slice's
  * count when it is too small for that. */

@@ -65,6 +65,7 @@ struct sim_worker {
     struct slice slices[PLAN_SLICES_MAX];
     struct request opens[PLAN_SLICES_MAX], settings[PLAN_SHARDS_MAX];
     uint32_t asked, answered; /* Requests of this state of the app. */
+    bool changed_all;         /* The rate for all; one slice may follow. */
     uint32_t pushed[PLAN_SLICES_MAX];
     bool out;     /* Of the rounds, in this life... */
     bool joining; /* ...and on the way back. */

@@ -157,6 +157,15 @@ static inline void fill_control(struct fixture *f)
     }
 }
 
+static inline void fill_hyper(struct message *m)
+{
+    m->hyper.param = "lr";
+    m->hyper.value = -0.25;
+    m->hyper.round = UINT64_C(1) << 40;
+    m->hyper.one = true;
+    m->hyper.slot = KV_SLOTS_MAX - 1;
+}
+
 static inline void fill(struct fixture *f, enum message_kind kind)
 {
     struct message *m = &f->message;
@@ -200,8 +209,7 @@ static inline void fill(struct fixture *f, enum message_kind kind)
         fill_optimizer(f);
         return;
     case MESSAGE_HYPER:
-        m->hyper.param = "lr";
-        m->hyper.value = -0.25;
+        fill_hyper(m);
         return;
     case MESSAGE_STALLED:
         fill_stalled(f);

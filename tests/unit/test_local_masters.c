@@ -176,7 +176,7 @@ static void test_a_master_goes_and_comes_with_the_optimizer(void **state)
     }
     pull_tensor(kvw_int(1), &w);
     assert_int_equal(one, 0x3bfe);
-    expect_error(kvw_set_hyper(kv, "multi_precision", 0), KVW_EINVAL,
+    expect_error(kvw_set_hyper(kv, NULL, "multi_precision", 0, 0), KVW_EINVAL,
                  "multi_precision", "state");
 }
 

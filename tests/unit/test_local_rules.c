@@ -90,14 +90,70 @@ static void test_the_rate_changes_and_the_momentum_stays(void **state)
 {
     (void)state;
     init(kvw_int(1), 0);
-    expect_error(kvw_set_hyper(kv, "lr", 2), KVW_EINVAL, "lr", "optimizer");
+    expect_error(kvw_set_hyper(kv, NULL, "lr", 2, 0), KVW_EINVAL, "lr",
+                 "optimizer");
     expect_ok(kvw_set_optimizer(kv, "sgd", "lr=1,momentum=0.5"));
     push(kvw_int(1), 1, 1);
-    expect_ok(kvw_set_hyper(kv, "lr", 2));
+    expect_ok(kvw_set_hyper(kv, NULL, "lr", 2, 0));
     push(kvw_int(1), 1, 1);
     expect_pull(kvw_int(1), 1, -1 - 2.5f);
-    expect_error(kvw_set_hyper(kv, "momentum", 0), KVW_EINVAL, "momentum",
+    expect_error(kvw_set_hyper(kv, NULL, "momentum", 0, 0), KVW_EINVAL,
+                 "momentum", NULL);
+}
+
+static void push_and_expect(struct kvw_key key, float value)
+{
+    push(key, 1, 1);
+    expect_pull(key, 1, value);
+}
+
+static void test_numbers_change_from_a_round_on(void **state)
+{
+    const struct kvw_key one = kvw_int(1), two = kvw_str("two"),
+                         three = kvw_int(3);
+
+    (void)state;
+    init(one, 0);
+    init(two, 0);
+    expect_ok(kvw_set_optimizer(kv, "sgd", "lr=1"));
+    expect_ok(kvw_set_hyper(kv, NULL, "lr", 8, 3));
+    expect_ok(kvw_set_hyper(kv, NULL, "lr", 2, 2));
+    expect_ok(kvw_set_hyper(kv, &two, "lr_mult", 4, 2));
+    push_and_expect(one, -1);
+    push_and_expect(one, -3);
+    push_and_expect(one, -11);
+    push_and_expect(two, -1);
+    push_and_expect(two, -9);
+    push_and_expect(two, -41);
+    expect_ok(kvw_set_hyper(kv, &two, "lr", 0.5, 0));
+    expect_ok(kvw_set_hyper(kv, NULL, "lr", 1, 0));
+    push_and_expect(one, -12);
+    push_and_expect(two, -43);
+    expect_error(kvw_set_hyper(kv, &two, "lr", 1, 4), KVW_EINVAL, "'two'",
+                 "4 were pushed");
+    expect_error(kvw_set_hyper(kv, NULL, "lr", 1, 2), KVW_EINVAL, "round 2",
+                 "4 were pushed");
+    expect_error(kvw_set_hyper(kv, &three, "lr", 1, 0), KVW_ENOTFOUND, "key 3",
                  NULL);
+    expect_ok(kvw_set_optimizer(kv, "sgd", "lr=1"));
+    push_and_expect(two, -45); /* The same changes nothing. */
+    expect_ok(kvw_set_optimizer(kv, "sgd", "lr=1,lr_scheduler=factor,step=9"));
+    push_and_expect(two, -46);
+}
+
+static void test_many_numbers_change_at_once(void **state)
+{
+    const struct kvw_key one = kvw_int(1), two = kvw_str("two");
+    const struct kvw_hyper changes[] = {
+        {&one, "lr_mult", 2, 0}, {&two, "lr_mult", 4, 0}, {NULL, "lr", 2, 0}};
+
+    (void)state;
+    init(one, 0);
+    init(two, 0);
+    expect_ok(kvw_set_optimizer(kv, "sgd", "lr=1"));
+    expect_ok(kvw_set_hypers(kv, changes, 3));
+    push_and_expect(one, -4);
+    push_and_expect(two, -8);
 }
 
 static void
@@ -315,6 +371,8 @@ static void test_a_new_rule_waits_for_the_pushes_before_it(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_numbers_change_from_a_round_on),
+        TEST(test_many_numbers_change_at_once),
         TEST(test_the_sum_of_a_push_becomes_the_value),
         TEST(test_tensors_are_added_from_left_to_right),
         TEST(test_every_dtype_is_summed_in_itself),

@@ -273,8 +273,10 @@ static void test_numbers_out_of_range_are_refused(void **state)
         {MESSAGE_STALLED, AT(stalled.slot), KV_SLOTS_MAX},
         {MESSAGE_NORMS, AT(norms.slot), KV_SLOTS_MAX},
         {MESSAGE_TOTALS, AT(norms.pass), KV_PASSES_MAX},
+        {MESSAGE_HYPER, AT(hyper.slot), KV_SLOTS_MAX},
+        {MESSAGE_HYPER, AT(hyper.one), 0}, /* And yet a slot. */
         {MESSAGE_OPEN, AT(open.slices), 2},
-        {MESSAGE_OPEN, AT(open.width), 4096},
+        {MESSAGE_OPEN, AT(open.width), 4095},
         {MESSAGE_STALLED, AT(stalled.missing[1]), KV_RANKS_MAX},
         {MESSAGE_STALLED, AT(stalled.missing_count), 1},
         {MESSAGE_STALLED, AT(stalled.missing_count), KV_RANKS_MAX + 1},

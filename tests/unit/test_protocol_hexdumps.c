@@ -112,7 +112,7 @@ static struct message messages[] = {
     {.kind = MESSAGE_AGAIN},
     {.kind = MESSAGE_OPTIMIZER,
      .optimizer = {.name = "sgd", .params = "lr=0.5,momentum=0"}},
-    {.kind = MESSAGE_HYPER, .hyper = {.param = "lr", .value = 0.25}},
+    {.kind = MESSAGE_HYPER, .hyper = {"lr_mult", 0.25, 100, true, 9}},
     {.kind = MESSAGE_STALLED,
      .stalled = {.slot = 9,
                  .round = 3,

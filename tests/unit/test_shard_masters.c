@@ -205,6 +205,7 @@ static void test_thousands_of_tiny_updates_count_with_a_master(void **state)
 /* The value is what it was; what only the master knew is gone. */
 static void test_a_master_goes_and_comes_with_the_optimizer(void **state)
 {
+    struct hyper_change change = {.name = "multi_precision"};
     struct shard_census c;
     struct fixture *f = *state;
     uint64_t round = 1;
@@ -232,9 +233,8 @@ static void test_a_master_goes_and_comes_with_the_optimizer(void **state)
     shard_census(f->shard, &c);
     assert_int_equal(c.value_bytes, 4);
     assert_int_equal(c.state_bytes, 8);
-    assert_int_equal(
-        shard_hyper(f->shard, "multi_precision", 0, f->error, sizeof f->error),
-        KV_EINVAL);
+    assert_int_equal(shard_hyper(f->shard, &change, f->error, sizeof f->error),
+                     KV_EINVAL);
 }
 
 #define ALONE(name)                                                            \

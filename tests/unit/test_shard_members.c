@@ -294,7 +294,7 @@ static void test_a_new_life_is_a_member(void **state)
 
 static uint32_t half_of_a_key(struct fixture *f)
 {
-    struct slice_desc d = {9, 1, KV_F32, COUNT, 0, 2, false};
+    struct slice_desc d = {9, 1, KV_F32, COUNT, 0, 2, false, 0};
     float value[COUNT] = {1, 1, 1, 1, 1, 1, 1, 1};
     const struct seen *s;
 

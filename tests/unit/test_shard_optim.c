@@ -42,10 +42,17 @@ static void expect_number(float actual, float expected)
     }
 }
 
+static enum kv_status try_change(struct fixture *f, const char *name,
+                                 double value)
+{
+    struct hyper_change c = {.name = name, .value = value};
+
+    return shard_hyper(f->shard, &c, f->error, sizeof f->error);
+}
+
 static void change(struct fixture *f, const char *param, double value)
 {
-    assert_int_equal(
-        shard_hyper(f->shard, param, value, f->error, sizeof f->error), KV_OK);
+    assert_int_equal(try_change(f, param, value), KV_OK);
 }
 
 static struct shard_census census(const struct fixture *f)
@@ -191,14 +198,12 @@ static void test_impossible_changes_are_refused(void **state)
     struct fixture *f = *state;
     uint32_t slot = create(f, 1, 8, 0);
 
-    assert_int_equal(shard_hyper(f->shard, "lr", 2, f->error, 512), KV_EINVAL);
+    assert_int_equal(try_change(f, "lr", 2), KV_EINVAL);
     expect_text(f->error, "no optimizer is set");
     set_optimizer(f, "sgd", "learning_rate=1");
-    assert_int_equal(shard_hyper(f->shard, "beta9", 2, f->error, 512),
-                     KV_EINVAL);
+    assert_int_equal(try_change(f, "beta9", 2), KV_EINVAL);
     expect_text(f->error, "beta9");
-    assert_int_equal(shard_hyper(f->shard, "momentum", 0.5, f->error, 512),
-                     KV_EINVAL);
+    assert_int_equal(try_change(f, "momentum", 0.5), KV_EINVAL);
     expect_text(f->error, "momentum");
     expect_number(train(f, slot, 1, 1), -1);
 }

@@ -356,6 +356,7 @@ static void switch_for_ever(void *arg, int ready)
 {
     static const char *const rates[] = {"learning_rate=1,momentum=0.5",
                                         "learning_rate=2,momentum=0.25"};
+    struct hyper_change change = {.name = "lr"};
     struct fixture *f = arg;
     struct kv_optim_spec spec;
 
@@ -367,7 +368,8 @@ static void switch_for_ever(void *arg, int ready)
         KV_CHECK(kv_optim_parse("sgd", rates[i % 2], &spec, f->error, 512) ==
                  KV_OK);
         KV_CHECK(shard_optimizer(f->shard, &spec, f->error, 512) == KV_OK);
-        KV_CHECK(shard_hyper(f->shard, "lr", half, f->error, 512) == KV_OK);
+        change.value = half;
+        KV_CHECK(shard_hyper(f->shard, &change, f->error, 512) == KV_OK);
         KV_CHECK(shard_fence(f->shard, 0, (uint64_t)i, (uint64_t)i + 1) !=
                  KV_ENOMEM);
         if (i == 0) {

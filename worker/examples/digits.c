@@ -380,11 +380,10 @@ static void train(struct run *r)
         fail("--batch", "larger than a worker's share of the data");
     }
     for (long epoch = 1; epoch <= o->epochs; epoch++) {
-        double loss = 0;
+        double loss = 0, lr = strtod(o->lr, NULL);
 
         if (kvw_rank(r->kv) == 0 && epoch == o->epochs - o->epochs / 3 + 1) {
-            check(r->kv, kvw_set_hyper(r->kv, "lr", strtod(o->lr, NULL) / 10),
-                  "lr");
+            check(r->kv, kvw_set_hyper(r->kv, NULL, "lr", lr / 10, 0), "lr");
         }
         shuffle(&r->data, seed + (uint64_t)epoch);
         for (size_t s = 0; s < steps; s++) {
