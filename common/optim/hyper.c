@@ -84,7 +84,8 @@ bool kv_hyper_has(const struct kv_hyper *list, size_t count,
                   const struct kv_hyper *h)
 {
     for (size_t i = 0; i < count; i++) {
-        if (memcmp(&list[i], h, sizeof *h) == 0) {
+        if (list[i].round == h->round && list[i].value == h->value &&
+            strcmp(list[i].name, h->name) == 0) {
             return true;
         }
     }

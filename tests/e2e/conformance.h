@@ -18,7 +18,7 @@
 #ifndef KV_TESTS_E2E_CONFORMANCE_H
 #define KV_TESTS_E2E_CONFORMANCE_H
 
-#include <kvworker.h>
+#include "worker/kvworker.h"
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>

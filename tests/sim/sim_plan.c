@@ -29,12 +29,13 @@ static uint32_t between(uint64_t *random, uint32_t low, uint32_t high)
 
 static size_t draw_count(uint64_t *random, enum kv_dtype dtype, bool crowded)
 {
-    size_t direct = KV_DIRECT_MIN / kv_dtype_size(dtype);
+    size_t unit = kv_dtype_size(dtype), direct;
 
+    KV_CHECK(unit > 0);
+    direct = KV_DIRECT_MIN / unit;
     if (crowded) {
         return direct;
     }
-
     switch (below(random, 8)) {
     case 0:
         return direct + 64 * below(random, 8); /* Travels alone. */
