@@ -29,6 +29,17 @@ struct local_rows {
     size_t count, length;
 };
 
+/* How many of the elements `first` to `end` of rows side by side belong to one
+ * row, which has them from *at of the table on. */
+static inline size_t local_stretch(const struct local_rows *r, size_t first,
+                                   size_t end, size_t *at)
+{
+    size_t column = first % r->length, left = r->length - column;
+
+    *at = (size_t)r->rows[first / r->length] * r->length + column;
+    return left < end - first ? left : end - first;
+}
+
 /* A table of `size` bytes with these rows, which lie side by side in `from`,
  * and zeros elsewhere. */
 void local_spread(struct team *team, enum kv_dtype dtype,
@@ -39,28 +50,5 @@ void local_spread(struct team *team, enum kv_dtype dtype,
 void local_gather(struct team *team, enum kv_dtype dtype,
                   const struct local_rows *rows, const void *table,
                   void *const *outs, size_t out_count);
-
-/* One update of a value in place: the gradient is the sum of the inputs. With
- * rows, that of these rows, and the others and their state stay as they are. */
-struct local_update {
-    enum kv_dtype dtype; /* One that kv_optim_takes(). */
-    size_t count;        /* Elements of each input. */
-    struct local_rows rows;
-    void *weights;
-    float *master;       /* Of f16 and bf16 weights; NULL: there is none. */
-    float *const *slots; /* As many as `slot_count`. */
-    unsigned slot_count;
-    const void *const *inputs;
-    size_t input_count;
-    size_t width; /* Of a row, if the optimizer has state by rows; then: */
-    float *room; /* Twice as many as `count`; NULL: local_update_room() is 0. */
-    const struct kv_optim *optim;
-    const void *step; /* From kv_optim_prepare(). */
-};
-void local_update(struct team *team, const struct local_update *u);
-
-/* Bytes at `room` that updates of so many elements from so many inputs need. */
-size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,
-                         size_t count, size_t input_count);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "common/base/mem.h"
 #include "worker/local_hyper.h"
-#include "worker/local_math.h"
+#include "worker/local_update.h"
 
 static size_t size_of(const struct key *key)
 {

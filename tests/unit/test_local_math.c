@@ -11,7 +11,7 @@
 #include "common/compute/denormals.h"
 #include "common/compute/sum.h"
 #include "tests/unit/chance.h"
-#include "worker/local_math.h"
+#include "worker/local_update.h"
 
 enum { INPUTS = 3, SLOTS = 2 };
 
