@@ -18,6 +18,17 @@ bool shard_norms_needed(const struct shard *s, const struct entry *e)
 
 /* --- Measuring ------------------------------------------------------------ */
 
+static void measure_block(const struct shard *s, struct measure *m,
+                          const struct kv_optim_args *args)
+{
+    double sums[KV_NORMS_MAX] = {0};
+
+    s->spec.optim->measure(args, m->pass, sums);
+    for (unsigned i = 0; i < KV_NORMS_MAX; i++) {
+        m->sums[m->pass][i] += sums[i];
+    }
+}
+
 static void measure_pass(struct shard *s, const struct entry *e)
 {
     struct measure *m = e->measure;
@@ -27,7 +38,7 @@ static void measure_pass(struct shard *s, const struct entry *e)
 
     for (size_t first = 0; first < e->count; first += args.count) {
         shard_block(s, e, &c, n, first, &args);
-        s->spec.optim->measure(&args, m->pass, m->sums[m->pass]);
+        measure_block(s, m, &args);
     }
 }
 

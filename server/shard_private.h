@@ -208,7 +208,7 @@ struct tangle {
 
 /* Elements that are summed and updated at a time; or a row, if the rule needs
  * all of one and it is longer. */
-#define SHARD_BLOCK 2048
+#define SHARD_BLOCK KV_OPTIM_BLOCK
 
 struct shard {
     struct arena *arena;     /* Borrowed. */

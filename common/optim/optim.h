@@ -18,16 +18,18 @@
  * Norms. lars, lamb and lans weigh a whole key: optim->passes is not 0. Between
  * prepare and update, for pass 0, 1, ...
  *
- *     sums = {0}, then measure(&args, pass, sums) for each block of a slice, in
- *         order; all but the last hold a multiple of KV_OPTIM_CHUNK elements
+ *     sums = {0}, then measure(&args, pass, sums) for each KV_OPTIM_BLOCK
+ *         elements of a slice, the first block at its beginning; a block may be
+ *         measured in parts, in order, all but the last of whole chunks
+ *     a slice's = the sums of its blocks, added in order
  *     total = the sums of all slices of the key, added in the slices' order
  *     absorb(step, pass, total)                    on each slice's step
  *
- * Sums are double, of squares that are exact. How a slice is cut into blocks
- * changes no bit. How a key is cut into slices does: a total then differs by
- * less than 2 * (chunks + slices) * 2^-53 of itself, 2e-12 for a key of 2 MB,
- * which moves a ratio by at most one last bit of f32, and hardly ever that.
- * The same cut always gives the same bits.
+ * Sums are double, of squares that are exact. Blocks may be measured anywhere
+ * and in any order; the bits are the same. How a key is cut into slices changes
+ * them: a total then differs by less than 2 * (chunks + slices) * 2^-53 of
+ * itself, 2e-12 for a key of 2 MB, which moves a ratio by at most one last bit
+ * of f32, and hardly ever that. The same cut always gives the same bits.
  *
  * Rows. With spec.lazy_update only rows that have a gradient are updated, by
  * kv_optim_update_rows(); weights and state of the others stay as they are.
@@ -57,9 +59,10 @@ extern "C" {
 
 #define KV_OPTIM_SLOTS_MAX 3
 #define KV_OPTIM_PARAMS_MAX 12
-#define KV_OPTIM_NORMS_MAX 3   /* Measured in one pass. */
-#define KV_OPTIM_CHUNK 64      /* Elements whose squares are summed as one. */
-#define KV_OPTIM_STEP_MAX 96   /* Bytes; any alignment. */
+#define KV_OPTIM_NORMS_MAX 3 /* Measured in one pass. */
+#define KV_OPTIM_CHUNK 64    /* Elements whose squares are summed as one. */
+#define KV_OPTIM_BLOCK 2048  /* Elements whose chunks' sums are added first. */
+#define KV_OPTIM_STEP_MAX 96 /* Bytes; any alignment. */
 #define KV_OPTIM_ERROR_MAX 512 /* A buffer for every sentence there is. */
 #define KV_OPTIM_TEXT_MAX 1024 /* A buffer for all settings as text. */
 

@@ -26,6 +26,35 @@ static size_t slice_at(size_t first)
     return BIG - first < slice ? BIG - first : slice;
 }
 
+/* Blocks, in order, are the slice's sums. */
+static void add_slice(const struct kv_optim *optim,
+                      const struct kv_optim_args *key, unsigned pass,
+                      size_t first, double *total)
+{
+    double sums[KV_OPTIM_NORMS_MAX] = {0};
+    size_t end = first + slice_at(first);
+
+    for (; first < end; first += KV_OPTIM_BLOCK) {
+        double block[KV_OPTIM_NORMS_MAX] = {0};
+        struct kv_optim_args args = *key;
+
+        args.count =
+            end - first < KV_OPTIM_BLOCK ? end - first : KV_OPTIM_BLOCK;
+        args.weight += first;
+        args.gradient += first;
+        for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
+            args.slot[i] += first;
+        }
+        optim->measure(&args, pass, block);
+        for (unsigned i = 0; i < KV_OPTIM_NORMS_MAX; i++) {
+            sums[i] += block[i];
+        }
+    }
+    for (unsigned i = 0; i < KV_OPTIM_NORMS_MAX; i++) {
+        total[i] += sums[i];
+    }
+}
+
 /* One update with the rule itself, its sums taken slice by slice. */
 static void reference(const struct kv_optim_spec *spec, uint64_t t)
 {
@@ -45,19 +74,7 @@ static void reference(const struct kv_optim_spec *spec, uint64_t t)
         double total[KV_OPTIM_NORMS_MAX] = {0};
 
         for (size_t first = 0; first < BIG; first += slice_at(first)) {
-            struct kv_optim_args slice = args;
-            double sums[KV_OPTIM_NORMS_MAX] = {0};
-
-            slice.count = slice_at(first);
-            slice.weight += first;
-            slice.gradient += first;
-            for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
-                slice.slot[i] += first;
-            }
-            spec->optim->measure(&slice, pass, sums);
-            for (unsigned i = 0; i < KV_OPTIM_NORMS_MAX; i++) {
-                total[i] += sums[i];
-            }
+            add_slice(spec->optim, &args, pass, first, total);
         }
         spec->optim->absorb(step, pass, total);
     }

@@ -100,6 +100,23 @@ static inline struct kv_optim_args key_args(struct key *k, size_t i, size_t end,
     return args;
 }
 
+/* A block of the sums, measured in parts of k->block. */
+static inline void key_block(struct key *k, size_t first, size_t end,
+                             const float *gradient, unsigned pass, void *step,
+                             double *sums)
+{
+    double block[KV_OPTIM_NORMS_MAX] = {0};
+
+    for (size_t i = first; i < end; i += k->block) {
+        struct kv_optim_args args = key_args(k, i, end, gradient, step);
+
+        k->spec.optim->measure(&args, pass, block);
+    }
+    for (unsigned n = 0; n < KV_OPTIM_NORMS_MAX; n++) {
+        sums[n] += block[n];
+    }
+}
+
 /* What the servers add up between them in one pass. */
 static inline void key_pass(struct key *k, const float *gradient, unsigned pass,
                             void *step)
@@ -110,10 +127,9 @@ static inline void key_pass(struct key *k, const float *gradient, unsigned pass,
         size_t end = key_min(k->count, first + k->slice);
         double sums[KV_OPTIM_NORMS_MAX] = {0};
 
-        for (size_t i = first; i < end; i += k->block) {
-            struct kv_optim_args args = key_args(k, i, end, gradient, step);
-
-            k->spec.optim->measure(&args, pass, sums);
+        for (size_t i = first; i < end; i += KV_OPTIM_BLOCK) {
+            key_block(k, i, key_min(end, i + KV_OPTIM_BLOCK), gradient, pass,
+                      step, sums);
         }
         for (unsigned n = 0; n < KV_OPTIM_NORMS_MAX; n++) {
             total[n] += sums[n];

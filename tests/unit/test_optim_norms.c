@@ -1,5 +1,6 @@
 #include "golden.h"
 #include "tests/unit/optim_key_fixture.h"
+#include "tests/unit/optim_norms_reference.h"
 
 #define COUNT_MAX 5000
 
@@ -7,8 +8,8 @@ struct fixture {
     uint64_t chance;
     struct key a, b;
     float weight[COUNT_MAX], gradient[COUNT_MAX];
-    double w[COUNT_MAX], m[COUNT_MAX], v[COUNT_MAX], d1[COUNT_MAX],
-        d2[COUNT_MAX];
+    double w[COUNT_MAX];
+    struct whole whole;
 };
 
 static struct fixture fixture;
@@ -50,172 +51,38 @@ static void test_three_updates_give_mxnets_numbers(void **state)
 
 /* --- The papers' formulas, in double -------------------------------------- */
 
-static double param(const struct key *k, const char *name)
-{
-    return k->spec.params[kv_optim_param_index(k->spec.optim, name)];
-}
-
-static double clip(double g, double limit)
-{
-    return limit <= 0 ? g : fmin(fmax(g, -limit), limit);
-}
-
-static double length(const double *x, size_t count)
-{
-    long double sum = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        sum += (long double)x[i] * (long double)x[i];
-    }
-    return (double)sqrtl(sum);
-}
-
-static double ratio(double weight, double other)
-{
-    return weight > 0 && other > 0 ? weight / other : 1;
-}
-
-static void reference_lars(struct fixture *f, const struct key *k)
-{
-    double lr = param(k, "lr"), wd = param(k, "wd"), wn, gn;
-
-    for (size_t i = 0; i < k->count; i++) {
-        f->d1[i] = param(k, "rescale_grad") * (double)f->gradient[i];
-    }
-    wn = length(f->w, k->count);
-    gn = length(f->d1, k->count);
-    if (wn > 0 && gn > 0) {
-        lr *= param(k, "eta") * wn / (gn + wd * wn + param(k, "epsilon"));
-    }
-    for (size_t i = 0; i < k->count; i++) {
-        double g = clip(f->d1[i], param(k, "clip_gradient")) + wd * f->w[i];
-
-        f->m[i] = param(k, "momentum") * f->m[i] - lr * g;
-        f->w[i] += f->m[i];
-    }
-}
-
-/* Moments as adam's, of g / by; the weight's norm. */
-static double reference_moments(struct fixture *f, const struct key *k,
-                                double by)
-{
-    for (size_t i = 0; i < k->count; i++) {
-        double g = clip(param(k, "rescale_grad") * (double)f->gradient[i] / by,
-                        param(k, "clip_gradient"));
-
-        f->m[i] += (1 - param(k, "beta1")) * (g - f->m[i]);
-        f->v[i] += (1 - param(k, "beta2")) * (g * g - f->v[i]);
-        f->d2[i] = g;
-    }
-    return length(f->w, k->count);
-}
-
-static double unbiased(double beta, uint64_t t)
-{
-    return 1 - pow(beta, (double)t);
-}
-
-static void reference_lamb(struct fixture *f, const struct key *k)
-{
-    double wn = reference_moments(f, k, 1), scale;
-    double c1 = unbiased(param(k, "beta1"), k->t);
-    double c2 = unbiased(param(k, "beta2"), k->t);
-
-    for (size_t i = 0; i < k->count; i++) {
-        f->d1[i] = f->m[i] / c1 / (sqrt(f->v[i] / c2) + param(k, "epsilon")) +
-                   param(k, "wd") * f->w[i];
-    }
-    scale = param(k, "lr") * ratio(wn, length(f->d1, k->count));
-    for (size_t i = 0; i < k->count; i++) {
-        f->w[i] -= scale * f->d1[i];
-    }
-}
-
-static void reference_lans(struct fixture *f, const struct key *k)
-{
-    double c1 = unbiased(param(k, "beta1"), k->t);
-    double c2 = unbiased(param(k, "beta2"), k->t);
-    double beta1 = param(k, "beta1"), wn, gn, by_m, by_g;
-
-    for (size_t i = 0; i < k->count; i++) {
-        f->d1[i] = param(k, "rescale_grad") * (double)f->gradient[i];
-    }
-    gn = length(f->d1, k->count);
-    wn = reference_moments(f, k, gn > 0 ? gn : 1);
-    for (size_t i = 0; i < k->count; i++) {
-        double scale = sqrt(f->v[i] / c2) + param(k, "epsilon");
-
-        f->d1[i] = f->m[i] / c1 / scale + param(k, "wd") * f->w[i];
-        f->d2[i] = f->d2[i] / scale + param(k, "wd") * f->w[i];
-    }
-    by_m = param(k, "lr") * beta1 * ratio(wn, length(f->d1, k->count));
-    by_g = param(k, "lr") * (1 - beta1) * ratio(wn, length(f->d2, k->count));
-    for (size_t i = 0; i < k->count; i++) {
-        f->w[i] -= by_m * f->d1[i] + by_g * f->d2[i];
-    }
-}
-
-typedef void (*reference_fn)(struct fixture *f, const struct key *k);
-
 /* Six updates of a key, in slices if it is large, against the formula over the
  * whole. */
-static void expect_like_of(struct fixture *f, const char *name,
-                           const char *params, size_t count,
-                           reference_fn reference, double tolerance)
+static void expect_like(struct fixture *f, const char *name, const char *params,
+                        size_t count)
 {
     struct key *k = &f->a;
 
     key_fill(&f->chance, f->weight, count);
     key_start(k, name, params, count, f->weight);
+    whole_start(&f->whole, f->weight, count);
     k->slice = 192;
     k->block = 64;
-    memset(f->m, 0, sizeof f->m);
-    memset(f->v, 0, sizeof f->v);
-    for (size_t i = 0; i < k->count; i++) {
-        f->w[i] = (double)f->weight[i];
-    }
     for (int t = 0; t < 6; t++) {
         key_fill(&f->chance, f->gradient, k->count);
         key_update(k, f->gradient);
-        reference(f, k);
-        key_expect(key_weight(k), f->w, k->count, tolerance, params);
+        whole_update(&f->whole, &k->spec, f->gradient, NULL);
+        key_expect(key_weight(k), f->whole.w, k->count, whole_tolerance(name),
+                   params);
     }
 }
 
-/* MXNet's shapes, and one that is cut. */
-static void expect_like(struct fixture *f, const char *name, const char *params,
-                        reference_fn reference, double tolerance)
+/* On MXNet's shapes, and one that is cut. */
+static void test_every_mix_of_options_follows_the_formula(void **state)
 {
     static const size_t counts[] = {60, 40, 7, 420};
 
-    for (size_t i = 0; i < 4; i++) {
-        expect_like_of(f, name, params, counts[i], reference, tolerance);
-    }
-}
-
-/* MXNet's own grid. Adam's kind of quotient enlarges f32's rounding where a
- * moment is near 0. */
-static void test_every_mix_of_options_follows_the_formula(void **state)
-{
-    static const char *const clips[] = {"", ",clip_gradient=0.4",
-                                        ",clip_gradient=0.5"};
-    static const char *const heavy[] = {"", ",momentum=0.9"};
-    static const double rescales[] = {1, 0.14, 0.8};
-    static const double decays[] = {0, 0.03, 0.05, 0.07};
-    struct fixture *f = *state;
-
-    for (size_t i = 0; i < 3 * 3 * 4; i++) {
+    for (size_t i = 0; i < WHOLE_GRID; i++) {
         char params[160];
+        const char *name = whole_grid(params, sizeof params, i);
 
-        snprintf(params, sizeof params, "lr=0.1,rescale_grad=%g,wd=%g%s",
-                 rescales[i % 3], decays[i / 9], clips[i / 3 % 3]);
-        expect_like(f, "lamb", params, reference_lamb, 2e-5);
-        expect_like(f, "lans", params, reference_lans, 2e-5);
-        for (size_t m = 0; m < 2; m++) {
-            snprintf(params, sizeof params,
-                     "lr=2,eta=0.1,rescale_grad=%g,wd=%g%s%s", rescales[i % 3],
-                     decays[i / 9], clips[i / 3 % 3], heavy[m]);
-            expect_like(f, "lars", params, reference_lars, 2e-6);
+        for (size_t c = 0; c < 4; c++) {
+            expect_like(*state, name, params, counts[c]);
         }
     }
 }
@@ -322,7 +189,8 @@ static void test_sums_of_other_cuts_differ_by_less_than_is_promised(void **s)
         for (size_t i = 0; i < count; i++) {
             f->w[i] = (double)f->weight[i];
         }
-        assert_true(fabs(sqrt(whole[0]) / length(f->w, count) - 1) < 1e-14);
+        assert_true(fabs(sqrt(whole[0]) / whole_length(f->w, count) - 1) <
+                    1e-14);
     }
 }
 
