@@ -101,17 +101,6 @@ static void init(struct local *l, struct kvw_op *op)
 
 /* --- The rule ------------------------------------------------------------- */
 
-static void set_optimizer(struct local *l, struct kvw_op *op)
-{
-    char text[KV_OPTIM_ERROR_MAX];
-    enum kv_status status =
-        local_rule_optimizer(&l->rule, l->values, &op->optimizer, text);
-
-    if (status != KV_OK) {
-        op_fail(op, status, "%s", text);
-    }
-}
-
 static void set_hyper(struct local *l, struct kvw_op *op,
                       const struct kvw_hyper *change)
 {
@@ -218,7 +207,7 @@ static size_t do_some(struct local *l, struct kvw_op *op)
 {
     switch (op->kind) {
     case OP_OPTIMIZER:
-        set_optimizer(l, op);
+        local_rule_optimizer(&l->rule, l->values, &op->optimizer);
         break;
     case OP_UPDATER:
         local_rule_updater(&l->rule, l->values, op->updater, op->arg);

@@ -31,25 +31,15 @@ static void begin(struct local_rule *rule, struct local_value *values)
     }
 }
 
-enum kv_status local_rule_optimizer(struct local_rule *rule,
-                                    struct local_value *values,
-                                    const struct kv_optim_spec *spec,
-                                    char *text)
+void local_rule_optimizer(struct local_rule *rule, struct local_value *values,
+                          const struct kv_optim_spec *spec)
 {
-    if (spec->optim->passes > 0) {
-        snprintf(text, KV_OPTIM_ERROR_MAX,
-                 "a local store cannot do %s yet: it needs norms of the whole "
-                 "value",
-                 spec->optim->name);
-        return KV_ENOTSUP;
-    }
     if (rule->base.optim != NULL && same(&rule->base, spec)) {
-        return KV_OK;
+        return;
     }
     rule->base = *spec;
     rule->updater = NULL;
     begin(rule, values);
-    return KV_OK;
 }
 
 void local_rule_updater(struct local_rule *rule, struct local_value *values,

@@ -11,10 +11,9 @@
 #include "worker/local_value.h"
 
 /* The same optimizer with the same settings changes nothing. `values` is the
- * list of all there are. KV_ENOTSUP. */
-KV_MUST_CHECK enum kv_status
-local_rule_optimizer(struct local_rule *rule, struct local_value *values,
-                     const struct kv_optim_spec *spec, char *text);
+ * list of all there are. */
+void local_rule_optimizer(struct local_rule *rule, struct local_value *values,
+                          const struct kv_optim_spec *spec);
 void local_rule_updater(struct local_rule *rule, struct local_value *values,
                         kvw_updater_fn updater, void *arg);
 

@@ -8,7 +8,7 @@
 
 #define BLOCK ((size_t)512) /* Elements of an update, in the L1 cache. */
 
-/* --- Updates -------------------------------------------------------------- */
+/* --- Elements, and state like them ---------------------------------------- */
 
 /* Rules write elsewhere. Their results go back from here: the lines that they
  * replace are in the cache still, and so each is read and written once. */
@@ -38,22 +38,17 @@ static void add_block(const struct local_update *u, void *weights, size_t from,
     kv_sum(u->dtype, weights, pair, 2, count);
 }
 
-/* `from` is where the gradient has what the value has at `first`. */
-static void update_block(const struct local_update *u, size_t first,
-                         size_t from, size_t count, struct scratch *s)
+/* What a rule reads: the value at `first`, of which the gradient is at `from`.
+ */
+static struct kv_optim_args read_block(const struct local_update *u,
+                                       size_t first, size_t from, size_t count,
+                                       struct scratch *s)
 {
-    void *weights =
+    const void *weights =
         (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
-    struct kv_optim_args args = {.count = count,
-                                 .weight = s->weight,
-                                 .new_weight = s->new_weight,
-                                 .step = u->step,
-                                 .first = first};
+    struct kv_optim_args args = {
+        .count = count, .weight = s->weight, .step = u->step, .first = first};
 
-    if (!kv_dtype_in_f32(u->dtype)) {
-        add_block(u, weights, from, count, s);
-        return;
-    }
     args.gradient = gradient_at(u, from, count, s->gradient);
     if (u->dtype == KV_F32) {
         args.weight = weights;
@@ -64,6 +59,24 @@ static void update_block(const struct local_update *u, size_t first,
     }
     for (unsigned i = 0; i < u->slot_count; i++) {
         args.slot[i] = u->slots[i] + first;
+    }
+    return args;
+}
+
+static void update_block(const struct local_update *u, size_t first,
+                         size_t from, size_t count, struct scratch *s)
+{
+    void *weights =
+        (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
+    struct kv_optim_args args;
+
+    if (!kv_dtype_in_f32(u->dtype)) {
+        add_block(u, weights, from, count, s);
+        return;
+    }
+    args = read_block(u, first, from, count, s);
+    args.new_weight = s->new_weight;
+    for (unsigned i = 0; i < u->slot_count; i++) {
         args.new_slot[i] = s->new_slot[i];
     }
     u->optim->update(&args);
@@ -95,20 +108,12 @@ static void update_piece(const void *task, size_t piece)
     }
 }
 
-/* --- Updates with state by rows: whole rows at a time --------------------- */
-
-size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,
-                         size_t count, size_t input_count)
-{
-    bool direct = dtype == KV_F32 && input_count == 1;
-
-    return optim->rows && !direct ? 2 * count * sizeof(float) : 0;
-}
+/* --- State by rows: whole rows at a time ---------------------------------- */
 
 static float *weights_of_rows(const struct local_update *u, void *weights,
                               size_t first, size_t from, size_t count)
 {
-    float *wide;
+    float *room = u->room, *wide;
 
     if (u->dtype == KV_F32) {
         return weights;
@@ -116,7 +121,7 @@ static float *weights_of_rows(const struct local_update *u, void *weights,
     if (u->master != NULL) {
         return u->master + first;
     }
-    wide = u->room + u->count + from;
+    wide = room + u->count + from;
     kv_to_f32(u->dtype, weights, wide, count);
     return wide;
 }
@@ -128,6 +133,7 @@ static void update_rows(const struct local_update *u, size_t first, size_t from,
     void *weights =
         (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
     float *wide = weights_of_rows(u, weights, first, from, count);
+    float *room = u->room;
     struct kv_optim_args args = {.count = count,
                                  .weight = wide,
                                  .new_weight = wide,
@@ -136,7 +142,7 @@ static void update_rows(const struct local_update *u, size_t first, size_t from,
                                  .row_length = u->width};
 
     args.gradient =
-        gradient_at(u, from, count, u->room == NULL ? NULL : u->room + from);
+        gradient_at(u, from, count, room == NULL ? NULL : room + from);
     for (unsigned i = 0; i < u->slot_count; i++) {
         args.slot[i] = args.new_slot[i] = u->slots[i] + first / u->width;
     }
@@ -167,6 +173,82 @@ static void update_rows_piece(const void *task, size_t piece)
         update_rows(u, (size_t)u->rows.rows[row] * u->width, row * u->width,
                     u->width);
     }
+}
+
+/* --- Norms ---------------------------------------------------------------- */
+
+_Static_assert(LOCAL_PIECE % KV_OPTIM_BLOCK == 0, "a piece is whole blocks");
+_Static_assert(KV_OPTIM_BLOCK % BLOCK == 0, "measured in equal parts");
+_Static_assert(BLOCK % KV_OPTIM_CHUNK == 0, "parts are whole chunks");
+
+#define SUMS (sizeof(double[KV_OPTIM_NORMS_MAX]))
+
+struct measuring {
+    const struct local_update *u;
+    unsigned pass;
+};
+
+static size_t blocks_of(size_t count)
+{
+    return (count + KV_OPTIM_BLOCK - 1) / KV_OPTIM_BLOCK;
+}
+
+static void measure_block(const struct measuring *m, size_t block)
+{
+    const struct local_update *u = m->u;
+    size_t first = block * KV_OPTIM_BLOCK, left = u->count - first;
+    size_t end = first + (left < KV_OPTIM_BLOCK ? left : KV_OPTIM_BLOCK);
+    double *sums = (double *)u->room + block * KV_OPTIM_NORMS_MAX;
+    KV_SCRATCH struct scratch s;
+
+    memset(sums, 0, SUMS);
+    for (; first < end; first += BLOCK) {
+        size_t count = end - first < BLOCK ? end - first : BLOCK;
+        struct kv_optim_args args = read_block(u, first, first, count, &s);
+
+        u->optim->measure(&args, m->pass, sums);
+    }
+}
+
+static void measure_piece(const void *task, size_t piece)
+{
+    const struct measuring *m = task;
+    size_t first = piece * LOCAL_PIECE;
+    size_t end = first + local_length(piece, m->u->count);
+
+    for (size_t at = first; at < end; at += KV_OPTIM_BLOCK) {
+        measure_block(m, at / KV_OPTIM_BLOCK);
+    }
+}
+
+void local_measure(struct team *team, const struct local_update *u,
+                   unsigned pass, double *total)
+{
+    size_t arrays = u->input_count + 1 + u->slot_count;
+    size_t bytes = u->count * kv_dtype_size(u->dtype) * arrays;
+    const double *sums = u->room;
+    struct measuring m = {u, pass};
+
+    local_pieces(team, bytes, measure_piece, &m, u->count);
+    memset(total, 0, SUMS);
+    for (size_t block = 0; block < blocks_of(u->count); block++) {
+        for (unsigned i = 0; i < KV_OPTIM_NORMS_MAX; i++) {
+            total[i] += *sums++;
+        }
+    }
+}
+
+/* --- All of it ------------------------------------------------------------ */
+
+size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,
+                         size_t count, size_t input_count)
+{
+    bool direct = dtype == KV_F32 && input_count == 1;
+
+    if (optim->passes > 0) {
+        return blocks_of(count) * SUMS;
+    }
+    return optim->rows && !direct ? 2 * count * sizeof(float) : 0;
 }
 
 void local_update(struct team *team, const struct local_update *u)

@@ -24,14 +24,22 @@ struct local_update {
     unsigned slot_count;
     const void *const *inputs;
     size_t input_count;
-    size_t width; /* Of a row, if the optimizer has state by rows; then: */
-    float *room; /* Twice as many as `count`; NULL: local_update_room() is 0. */
+    size_t width; /* Of a row, if the optimizer has state by rows. */
+    void *room;   /* local_update_room() bytes; NULL: that is 0. */
     const struct kv_optim *optim;
     const void *step; /* From kv_optim_prepare(). */
 };
+
+/* A pass over all of a value before its update: the inputs are of all of it,
+ * and u->rows is not looked at. The KV_OPTIM_NORMS_MAX sums are those of a
+ * server that has the value in one slice. */
+void local_measure(struct team *team, const struct local_update *u,
+                   unsigned pass, double *total);
+
 void local_update(struct team *team, const struct local_update *u);
 
-/* Bytes at `room` that updates of so many elements from so many inputs need. */
+/* Bytes at `room` that updates of so many elements from so many inputs need,
+ * and passes before them. */
 size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,
                          size_t count, size_t input_count);
 

@@ -125,6 +125,13 @@ static bool needs_whole(const struct local_rule *rule,
            (c->key->spec.storage == KV_DENSE || !kv_optim_lazy(&rule->spec));
 }
 
+/* Norms are of that gradient, even where only its rows are updated. */
+static bool spreads(const struct local_rule *rule, const struct local_change *c)
+{
+    return needs_whole(rule, c) ||
+           (c->rows != NULL && rule->spec.optim->passes > 0);
+}
+
 bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
                        const struct local_change *c)
 {
@@ -143,7 +150,7 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
     }
     if (optim != NULL) {
         ready = make_state(rule, key) && grow_room(rule, c) &&
-                (!needs_whole(rule, c) || grow_sum(rule, size_of(key)));
+                (!spreads(rule, c) || grow_sum(rule, size_of(key)));
     } else if (rule->updater != NULL && c->data_count > 1) {
         ready = grow_sum(rule, size_of(key));
     }
@@ -173,6 +180,22 @@ static void spread(struct team *team, const struct local_change *c, void *out)
                  size_of(c->key));
 }
 
+/* Into u->step, which is `step`. */
+static void prepare(struct team *team, const struct local_rule *rule,
+                    const struct key *key, const struct local_update *u,
+                    void *step)
+{
+    struct kv_optim_scale scale = rule->scale;
+    double total[KV_OPTIM_NORMS_MAX];
+
+    scale.plain = keys_plain(&key->spec);
+    kv_optim_prepare(&rule->spec, &scale, ++key->value->updates, step);
+    for (unsigned pass = 0; pass < u->optim->passes; pass++) {
+        local_measure(team, u, pass, total);
+        u->optim->absorb(step, pass, total);
+    }
+}
+
 static void optimize(struct team *team, const struct local_rule *rule,
                      const struct local_change *c)
 {
@@ -193,14 +216,16 @@ static void optimize(struct team *team, const struct local_rule *rule,
                              .optim = rule->spec.optim,
                              .step = step};
 
-    if (needs_whole(rule, c)) {
+    if (spreads(rule, c)) {
         spread(team, c, rule->sum);
         u.inputs = (const void *const *)&rule->sum;
-    } else if (c->rows != NULL) {
+    }
+    prepare(team, rule, key, &u, step);
+    if (c->rows != NULL && !needs_whole(rule, c)) {
+        u.inputs = (const void *const *)c->data;
         u.rows = rows_of(c);
         u.count = u.rows.count * u.rows.length;
     }
-    kv_optim_prepare(&rule->spec, &rule->scale, ++v->updates, step);
     local_update(team, &u);
 }
 

@@ -76,6 +76,25 @@ static void test_accumulate_works_on_servers(void **state)
     expect_same_bits("accumulate", "");
 }
 
+/* 5000 elements are three blocks of sums. */
+static void test_norms_end_with_the_same_bits_here_and_there(void **state)
+{
+    (void)state;
+    expect_same_bits("lars", "lr=1,wd=0.01,momentum=0.9");
+}
+
+static void test_lambs_norms_are_the_same_here_and_there(void **state)
+{
+    (void)state;
+    expect_same_bits("lamb", "lr=0.1,wd=0.01");
+}
+
+static void test_lans_two_passes_are_the_same_here_and_there(void **state)
+{
+    (void)state;
+    expect_same_bits("lans", "lr=0.1,wd=0.01");
+}
+
 /* Every third row or so from each of two devices, and at last none. */
 static void train_rows(struct kvw *kv, struct kvw_key key, const char *params,
                        const char *optimizer, float *out)
@@ -206,6 +225,9 @@ int main(void)
         TEST(test_adam_ends_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_sgd_ends_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_accumulate_works_on_servers, set_up_device),
+        TEST(test_norms_end_with_the_same_bits_here_and_there, set_up_device),
+        TEST(test_lambs_norms_are_the_same_here_and_there, set_up_device),
+        TEST(test_lans_two_passes_are_the_same_here_and_there, set_up_device),
         TEST(test_rows_end_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_servers_refuse_an_updater_and_say_so, set_up_device),
         TEST(test_the_root_knows_who_is_dead, set_up),

@@ -41,7 +41,7 @@ static int set_up(void **state)
         }
     }
     f.out = malloc((most + 1) * sizeof(float));
-    f.right = malloc((most + 1) * sizeof(float));
+    f.right = malloc((most + 32) * sizeof(float));
     return team_new(&f.team, 3) == KV_OK ? 0 : -1;
 }
 
@@ -166,6 +166,62 @@ static void test_an_update_has_the_bits_of_the_rule_itself(void **state)
     free(sum);
 }
 
+/* As optim.h says: by block, and the blocks in order. */
+static void sums_of(const struct kv_optim *optim, const void *step,
+                    const float *gradient, size_t count, unsigned pass,
+                    double *total)
+{
+    memset(total, 0, KV_OPTIM_NORMS_MAX * sizeof *total);
+    for (size_t i = 0; i < count; i += KV_OPTIM_BLOCK) {
+        double block[KV_OPTIM_NORMS_MAX] = {0};
+        struct kv_optim_args args = {.count = KV_OPTIM_BLOCK,
+                                     .weight = f.inputs[2] + i,
+                                     .gradient = gradient + i,
+                                     .slot = {f.inputs[0] + i, f.inputs[1] + i},
+                                     .step = step};
+
+        args.count = count - i < KV_OPTIM_BLOCK ? count - i : KV_OPTIM_BLOCK;
+        optim->measure(&args, pass, block);
+        for (unsigned n = 0; n < KV_OPTIM_NORMS_MAX; n++) {
+            total[n] += block[n];
+        }
+    }
+}
+
+static void test_norms_are_summed_as_on_a_server(void **state)
+{
+    size_t most = counts[sizeof counts / sizeof *counts - 1];
+    double total[KV_OPTIM_NORMS_MAX], expected[KV_OPTIM_NORMS_MAX];
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct kv_optim_spec spec;
+    char error[KV_OPTIM_ERROR_MAX];
+
+    (void)state;
+    assert_int_equal(kv_optim_parse("lans", "lr=0.1", &spec, error, 1), KV_OK);
+    kv_optim_prepare(&spec, NULL, 1, step);
+    kv_sum(KV_F32, f.out, inputs(), INPUTS, most);
+    for (size_t c = 0; c < 2 * sizeof counts / sizeof *counts; c++) {
+        size_t count = counts[c / 2];
+        struct local_update u = {.dtype = KV_F32,
+                                 .count = count,
+                                 .weights = f.inputs[2],
+                                 .slots = f.inputs,
+                                 .slot_count = SLOTS,
+                                 .inputs = inputs(),
+                                 .input_count = INPUTS,
+                                 .room = f.right,
+                                 .optim = spec.optim,
+                                 .step = step};
+
+        assert_true(local_update_room(spec.optim, KV_F32, count, INPUTS) <=
+                    (count + 24) * sizeof(float));
+        local_measure(f.team, &u, c % 2, total);
+        sums_of(spec.optim, step, f.out, count, c % 2, expected);
+        assert_memory_equal(total, expected, sizeof total);
+        assert_true(total[0] > 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +229,7 @@ int main(void)
         cmocka_unit_test(test_narrow_sums_are_the_same_too),
         cmocka_unit_test(test_a_copy_reaches_every_byte_of_every_tensor),
         cmocka_unit_test(test_an_update_has_the_bits_of_the_rule_itself),
+        cmocka_unit_test(test_norms_are_summed_as_on_a_server),
     };
 
     return cmocka_run_group_tests_name("local math", tests, set_up, tear_down);
