@@ -9,6 +9,7 @@
  *   shard_update.c  what a round does to elements
  *   shard_share.c   what a rank has open: contributions and waiting pulls
  *   shard_rows.c    the same for row_sparse slices, which change by the row
+ *   shard_table.c   such a slice and its contributions, row by row
  *   shard_norms.c   what must be known of a whole key before a commit
  *   shard_slice.c   slices in the arena: creation, recovery
  *   shard_open.c    create, attach, wait for creation
@@ -243,7 +244,7 @@ struct shard {
     uint64_t now_ms;     /* As last told. */
     const void **inputs; /* Of the round being committed. */
     const struct kv_codec **codecs;
-    struct row_reader *readers; /* As many as ranks; shard_rows.c. */
+    struct row_reader *readers; /* As many as ranks; shard_table.c. */
     uint32_t *missing;
     char text[KV_TEXT_MAX + 1];            /* Of the error being reported. */
     float *gradient, *weight, *new_weight; /* Each for a block, and the first
@@ -445,12 +446,10 @@ void shard_norms_again(struct shard *s, uint32_t rank, const struct entry *e,
                        uint64_t round);
 void shard_free_norms(struct shard *s);
 
-/* --- shard_rows.c --------------------------------------------------------- */
+/* --- shard_table.c -------------------------------------------------------- */
 
 /* Room to read so many contributions at a time; NULL when out of memory. */
 struct row_reader *shard_rows_readers(uint32_t count);
-
-size_t shard_row_size(const struct entry *e); /* Bytes of its weights. */
 
 /* Is this a list of the slice's rows, ascending? */
 bool shard_rows_valid(const struct entry *e, const void *rows, uint32_t count);
@@ -459,6 +458,10 @@ bool shard_rows_valid(const struct entry *e, const void *rows, uint32_t count);
 KV_MUST_CHECK enum kv_status shard_rows_check(const struct entry *e,
                                               const struct kv_codec *codec,
                                               const void *payload, size_t size);
+
+/* --- shard_rows.c --------------------------------------------------------- */
+
+size_t shard_row_size(const struct entry *e); /* Bytes of its weights. */
 
 /* The block of all rows, from a value of the whole slice. NULL: no room. */
 void *shard_rows_make(struct shard *s, const struct slice_desc *desc,

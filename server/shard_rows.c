@@ -1,31 +1,19 @@
 #include <string.h>
 
-#include "common/base/bytes.h"
-#include "common/base/mem.h"
 #include "common/compute/vector.h"
 #include "server/shard_settings.h"
+#include "server/shard_table.h"
 
 /* A round mostly changes a few rows of many. They are computed into the new
  * value block, made live by one store like any round, and then copied into
  * place; a restarted server copies again. When all rows change, the rows get a
  * fresh block instead. */
 
-#define ROW_ALIGN ((size_t)16)
-
 /* Rows lie anywhere in a table that no cache holds, and the processor cannot
  * guess which is next: it is told this many rows before. The end of a long row
  * it finds by itself. */
 #define ROWS_AHEAD 8
 #define FETCHED_MAX ((size_t)1024)
-
-/* One rank's contribution, being read row by row. */
-struct row_reader {
-    const struct kv_codec *codec;
-    const unsigned char *rows; /* u32 each; NULL: all rows. */
-    const unsigned char *data;
-    size_t row_size; /* Bytes in the codec. */
-    uint32_t count, at;
-};
 
 /* --- Layout --------------------------------------------------------------- */
 
@@ -41,32 +29,6 @@ KV_TEMPLATE void fetch_row(const char *row, size_t size)
     for (size_t at = 0; at < size && at < FETCHED_MAX; at += 64) {
         __builtin_prefetch(row + at);
     }
-}
-
-static uint32_t row_count(const struct entry *e)
-{
-    return (uint32_t)(e->count / e->row_length);
-}
-
-/* Of an image. */
-static size_t stride_of(const struct state_shape *p, struct state_form form)
-{
-    return state_aligned(state_size(p, form), ROW_ALIGN);
-}
-
-static size_t stride(const struct entry *e, const struct value *v)
-{
-    return stride_of(&e->shape, v->form);
-}
-
-static size_t next_stride(const struct shard *s, const struct entry *e)
-{
-    return stride_of(&e->shape, shard_form(s, e->dtype));
-}
-
-static char *rows_of(const struct shard *s, const struct value *v)
-{
-    return arena_at(s->arena, v->rows);
 }
 
 static size_t head_size(const struct value *v)
@@ -86,128 +48,14 @@ static char *images(const struct value *v)
            state_aligned(v->changed * sizeof(uint32_t), 64);
 }
 
-/* --- What comes in -------------------------------------------------------- */
-
-static uint32_t row_at(const unsigned char *rows, uint32_t index)
-{
-    return bytes_get_u32(rows + (size_t)index * sizeof(uint32_t));
-}
-
-bool shard_rows_valid(const struct entry *e, const void *rows, uint32_t count)
-{
-    uint64_t least = 0;
-
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t row = row_at(rows, i);
-
-        if (row < least || row >= row_count(e)) {
-            return false;
-        }
-        least = (uint64_t)row + 1;
-    }
-    return true;
-}
-
-enum kv_status shard_rows_check(const struct entry *e,
-                                const struct kv_codec *codec,
-                                const void *payload, size_t size)
-{
-    const unsigned char *at = payload;
-    uint32_t count;
-
-    if (size < sizeof count) {
-        return KV_EINVAL;
-    }
-    count = bytes_get_u32(at);
-    if (count > row_count(e) ||
-        size !=
-            (1 + (size_t)count) * sizeof count +
-                codec->encoded_size(e->dtype, (size_t)count * e->row_length)) {
-        return KV_EINVAL;
-    }
-    return shard_rows_valid(e, at + sizeof count, count) ? KV_OK : KV_EINVAL;
-}
-
-struct row_reader *shard_rows_readers(uint32_t count)
-{
-    return mem_zalloc(count, sizeof(struct row_reader));
-}
-
-static void begin(const struct entry *e, const struct share *share,
-                  struct row_reader *r)
-{
-    const unsigned char *payload = share->payload;
-
-    r->codec = share->codec;
-    r->row_size = share->codec->encoded_size(e->dtype, e->row_length);
-    r->at = 0;
-    r->rows = NULL;
-    r->data = payload;
-    r->count = row_count(e);
-    if (share->rows) {
-        r->count = bytes_get_u32(payload);
-        r->rows = payload + sizeof(uint32_t);
-        r->data = r->rows + (size_t)r->count * sizeof(uint32_t);
-    }
-}
-
-/* Readers of all contributions, in rank order; returns how many. */
-static size_t begin_all(struct shard *s, const struct entry *e)
-{
-    size_t n = 0;
-
-    for (uint32_t rank = 0; n < e->arrived; rank++) {
-        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
-            begin(e, e->shares[rank], &s->readers[n++]);
-        }
-    }
-    return n;
-}
-
-static uint32_t next_of(const struct row_reader *r)
-{
-    if (r->at == r->count) {
-        return UINT32_MAX;
-    }
-    return r->rows == NULL ? r->at : row_at(r->rows, r->at);
-}
-
-/* The next row that any contribution has; UINT32_MAX after the last. */
-static uint32_t next_row(const struct shard *s, size_t n)
-{
-    uint32_t row = UINT32_MAX;
-
-    for (size_t i = 0; i < n; i++) {
-        uint32_t next = next_of(&s->readers[i]);
-
-        row = next < row ? next : row;
-    }
-    return row;
-}
-
-/* Those who have the row, as inputs of a sum; returns how many. */
-static size_t take_row(struct shard *s, size_t n, uint32_t row)
-{
-    size_t inputs = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        struct row_reader *r = &s->readers[i];
-
-        if (next_of(r) == row) {
-            s->inputs[inputs] = r->data + r->at * r->row_size;
-            s->codecs[inputs++] = r->codec;
-            r->at++;
-        }
-    }
-    return inputs;
-}
+/* --- Ahead ---------------------------------------------------------------- */
 
 /* The old image, of `size` bytes, of what the reader will come to. */
 KV_TEMPLATE void fetch_at(const struct row_reader *r, uint32_t at,
                           const char *rows, size_t size)
 {
     if (r->rows != NULL && at < r->count) {
-        fetch_row(rows + row_at(r->rows, at) * size, size);
+        fetch_row(rows + table_row_at(r->rows, at) * size, size);
     }
 }
 
@@ -228,25 +76,10 @@ KV_TEMPLATE void fetch_ahead(const struct shard *s, size_t n, uint32_t row,
     for (size_t i = 0; i < n; i++) {
         const struct row_reader *r = &s->readers[i];
 
-        if (next_of(r) == row) {
+        if (table_next_of(r) == row) {
             fetch_at(r, r->at + ROWS_AHEAD, rows, size);
         }
     }
-}
-
-static uint32_t count_rows(struct shard *s, const struct entry *e)
-{
-    size_t n = begin_all(s, e);
-    uint32_t count = 0, row;
-
-    if (n == 1) {
-        return s->readers[0].count;
-    }
-    while ((row = next_row(s, n)) != UINT32_MAX) {
-        take_row(s, n, row);
-        count++;
-    }
-    return count;
 }
 
 /* --- One row -------------------------------------------------------------- */
@@ -316,7 +149,7 @@ static struct value *new_head(struct shard *s, const struct entry *e,
 
     if (changed > 0) {
         size += state_aligned(changed * sizeof(uint32_t), 64) +
-                changed * next_stride(s, e);
+                changed * table_next_stride(s, e);
     }
     next = arena_alloc(s->arena, size);
     if (next != NULL) {
@@ -330,11 +163,11 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
 {
     const struct value *old = e->value;
     struct shard_change c = shard_change(s, e, NULL);
-    size_t step = next_stride(s, e);
+    size_t step = table_next_stride(s, e);
     bool lazy = s->generation != 0 && kv_optim_lazy(&s->spec);
-    size_t n = begin_all(s, e);
+    size_t n = table_begin(s, e);
     struct value *next = new_head(s, e, 0);
-    char *rows = arena_alloc(s->arena, row_count(e) * step);
+    char *rows = arena_alloc(s->arena, table_rows(e) * step);
 
     if (next == NULL || rows == NULL) {
         if (next != NULL) {
@@ -346,10 +179,10 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
         return KV_ENOSPC;
     }
     next->rows = arena_offset(s->arena, rows);
-    for (uint32_t row = 0; row < row_count(e); row++) {
-        size_t inputs = take_row(s, n, row);
+    for (uint32_t row = 0; row < table_rows(e); row++) {
+        size_t inputs = table_take(s, n, row);
 
-        c.old = rows_of(s, old) + row * stride(e, old);
+        c.old = table_at(s, old) + row * table_stride(e, old);
         c.new = rows + row *step;
         if (lazy && inputs == 0) {
             shard_fill(&c);
@@ -364,24 +197,24 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
 
 static enum kv_status commit_changed(struct shard *s, struct entry *e)
 {
-    const char *rows = rows_of(s, e->value);
+    const char *rows = table_at(s, e->value);
     struct shard_change c = shard_change(s, e, NULL);
-    struct value *next = new_head(s, e, count_rows(s, e));
-    size_t n = begin_all(s, e), size;
+    struct value *next = new_head(s, e, table_count(s, e));
+    size_t n = table_begin(s, e), size;
     const void *step;
 
     if (next == NULL) {
         return KV_ENOSPC;
     }
-    size = stride(e, next);
+    size = table_stride(e, next);
     step = shard_step(s, next->updates);
     fetch_first(s, n, rows, size);
     for (uint32_t i = 0; i < next->changed; i++) {
-        uint32_t row = next_row(s, n);
+        uint32_t row = table_next(s, n);
         size_t inputs;
 
         fetch_ahead(s, n, row, rows, size);
-        inputs = take_row(s, n, row);
+        inputs = table_take(s, n, row);
         bytes_put_u32(changed_rows(next) + i * sizeof row, row);
         c.old = rows + row * size;
         c.new = images(next) + i *size;
@@ -406,12 +239,12 @@ enum kv_status shard_rows_commit(struct shard *s, struct entry *e)
 void shard_rows_redo(struct shard *s, const struct entry *e)
 {
     const struct value *v = e->value;
-    size_t size = stride(e, v);
+    size_t size = table_stride(e, v);
 
     for (uint32_t i = 0; i < v->changed; i++) {
-        uint32_t row = row_at(changed_rows(v), i);
+        uint32_t row = table_row_at(changed_rows(v), i);
 
-        arena_redo(rows_of(s, v) + row * size, images(v) + i * size, size);
+        arena_redo(table_at(s, v) + row * size, images(v) + i * size, size);
     }
 }
 
@@ -425,7 +258,7 @@ void *shard_rows_make(struct shard *s, const struct slice_desc *desc,
     struct shard_change c = {.shape = &shape,
                              .form = shard_form(s, shape.dtype)};
     size_t size = shape.count * kv_dtype_size(shape.dtype);
-    size_t step = stride_of(&shape, c.form);
+    size_t step = table_stride_of(&shape, c.form);
     size_t count = desc->count / desc->row_length;
     char *rows = arena_alloc(s->arena, count * step);
 
@@ -443,15 +276,15 @@ void *shard_rows_make(struct shard *s, const struct slice_desc *desc,
 void shard_rows_read(struct shard *s, const struct entry *e, const void *wanted,
                      uint32_t count, void *out)
 {
-    const char *rows = rows_of(s, e->value);
-    size_t size = shard_row_size(e), step = stride(e, e->value);
+    const char *rows = table_at(s, e->value);
+    size_t size = shard_row_size(e), step = table_stride(e, e->value);
     char *to = out;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t row = wanted == NULL ? i : row_at(wanted, i);
+        uint32_t row = wanted == NULL ? i : table_row_at(wanted, i);
 
         if (wanted != NULL && count - i > ROWS_AHEAD) {
-            fetch_row(rows + row_at(wanted, i + ROWS_AHEAD) * step, size);
+            fetch_row(rows + table_row_at(wanted, i + ROWS_AHEAD) * step, size);
         }
         memcpy(to, rows + row * step, size);
         to += size;
