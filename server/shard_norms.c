@@ -18,8 +18,8 @@ bool shard_norms_needed(const struct shard *s, const struct entry *e)
 
 /* --- Measuring ------------------------------------------------------------ */
 
-static void measure_block(const struct shard *s, struct measure *m,
-                          const struct kv_optim_args *args)
+void shard_measure_block(const struct shard *s, struct measure *m,
+                         const struct kv_optim_args *args)
 {
     double sums[KV_NORMS_MAX] = {0};
 
@@ -29,7 +29,7 @@ static void measure_block(const struct shard *s, struct measure *m,
     }
 }
 
-static void measure_pass(struct shard *s, const struct entry *e)
+static void measure_dense(struct shard *s, const struct entry *e)
 {
     struct measure *m = e->measure;
     struct shard_change c = shard_change(s, e, NULL);
@@ -38,7 +38,16 @@ static void measure_pass(struct shard *s, const struct entry *e)
 
     for (size_t first = 0; first < e->count; first += args.count) {
         shard_block(s, e, &c, n, first, &args);
-        measure_block(s, m, &args);
+        shard_measure_block(s, m, &args);
+    }
+}
+
+static void measure_pass(struct shard *s, const struct entry *e)
+{
+    if (e->row_length > 0) {
+        shard_table_measure(s, e);
+    } else {
+        measure_dense(s, e);
     }
 }
 

@@ -11,6 +11,7 @@
  *   shard_rows.c    the same for row_sparse slices, which change by the row
  *   shard_table.c   such a slice and its contributions, row by row
  *   shard_norms.c   what must be known of a whole key before a commit
+ *   shard_table_norms.c  the same for such a slice
  *   shard_slice.c   slices in the arena: creation, recovery
  *   shard_open.c    create, attach, wait for creation
  *   shard_optim.c   the optimizer's settings in the arena
@@ -445,6 +446,15 @@ void shard_norms_end(struct shard *s, struct entry *e);
 void shard_norms_again(struct shard *s, uint32_t rank, const struct entry *e,
                        uint64_t round);
 void shard_free_norms(struct shard *s);
+
+/* Adds a block's sums to those of the pass. */
+void shard_measure_block(const struct shard *s, struct measure *m,
+                         const struct kv_optim_args *args);
+
+/* --- shard_table_norms.c -------------------------------------------------- */
+
+/* All of a table, in the pass that is under way. */
+void shard_table_measure(struct shard *s, const struct entry *e);
 
 /* --- shard_table.c -------------------------------------------------------- */
 

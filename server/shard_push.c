@@ -118,16 +118,7 @@ static enum kv_status check_rule(struct shard *s, const struct entry *e,
     if (s->spec.optim->rows) {
         return check_whole_rows(s, e, rank);
     }
-    if (s->spec.optim->passes == 0) {
-        return KV_OK;
-    }
-    if (e->row_length > 0) {
-        return shard_refuse(s, KV_ENOTSUP,
-                            "rank %u pushes key %u slice %u: %s does not work "
-                            "on row_sparse values yet",
-                            rank, e->key_id, e->slice, s->spec.optim->name);
-    }
-    if (s->policy->per_rank && e->slices > 1) {
+    if (s->spec.optim->passes > 0 && s->policy->per_rank && e->slices > 1) {
         return shard_refuse(s, KV_ENOTSUP,
                             "rank %u pushes key %u slice %u: %s needs the norm "
                             "of all %u slices of a round, and dist_async has "

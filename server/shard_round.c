@@ -53,9 +53,7 @@ static void update(struct shard *s, const struct entry *e, size_t n,
                    const struct value *next)
 {
     struct shard_change c = shard_change(s, e, shard_weights(next));
-    struct kv_optim_args args = {.step = e->measure != NULL
-                                             ? e->measure->step
-                                             : shard_step(s, next->updates)};
+    struct kv_optim_args args = {.step = shard_round_step(s, e, next->updates)};
 
     for (size_t first = 0; first < e->count; first += args.count) {
         shard_block(s, e, &c, n, first, &args);

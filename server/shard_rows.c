@@ -189,7 +189,8 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
             continue;
         }
         change(s, e, row, inputs, &c,
-               s->generation == 0 ? NULL : shard_step(s, next->updates));
+               s->generation == 0 ? NULL
+                                  : shard_round_step(s, e, next->updates));
     }
     make_live(s, e, next);
     return KV_OK;
@@ -207,7 +208,7 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
         return KV_ENOSPC;
     }
     size = table_stride(e, next);
-    step = shard_step(s, next->updates);
+    step = shard_round_step(s, e, next->updates);
     fetch_first(s, n, rows, size);
     for (uint32_t i = 0; i < next->changed; i++) {
         uint32_t row = table_next(s, n);

@@ -6,7 +6,7 @@
  * different. dist_async: gradients are small integers, so the sum is exact in
  * any order, and equal only if each was added once.
  *
- *     kill_job [--rounds N] [--kind K] [--optimizer sgd|adam|lamb]
+ *     kill_job [--rounds N] [--kind K] [--optimizer sgd|adam|lamb|lars]
  *              [--idle yes]
  *
  * Values are of all sizes: batched in one frame, alone in a frame, in several
@@ -14,9 +14,9 @@
  * come out in later rounds. Of the tables, which are row_sparse, each rank
  * pulls some rows, pushes gradients for these, and pulls those of the next
  * round; some rows are in everyone's choice, and now and then a choice is
- * empty. With lamb there are no tables. Every worker prints the hash of what it
- * pulled last; kill_loop compares them. With --idle, rank 0 then sleeps, and
- * the others wait for it at a barrier.
+ * empty. Every worker prints the hash of what it pulled last; kill_loop
+ * compares them. With --idle, rank 0 then sleeps, and the others wait for it at
+ * a barrier.
  */
 #include <kvworker.h>
 #include <stdbool.h>
@@ -66,7 +66,6 @@ struct job {
     struct kvw_tensor value_tensors[KEYS], gradient_tensors[KEYS];
     struct kvw_item pulls[KEYS + TABLES], pushes[KEYS + TABLES];
     char names[KEYS][16];
-    size_t table_count;
     struct table tables[TABLES];
     struct kvw_row_pull row_pulls[TABLES];
 };
@@ -144,7 +143,7 @@ static void make_keys(struct job *j)
 
 static void make_tables(struct job *j)
 {
-    for (size_t k = 0; k < j->table_count; k++) {
+    for (size_t k = 0; k < TABLES; k++) {
         struct table *t = &j->tables[k];
         uint64_t rows = forms[k].rows, length = forms[k].length;
         struct kvw_key key = kvw_str(forms[k].name);
@@ -173,7 +172,7 @@ static void free_keys(struct job *j)
         free(j->half_values[k]);
         free(j->half_gradients[k]);
     }
-    for (size_t k = 0; k < j->table_count; k++) {
+    for (size_t k = 0; k < TABLES; k++) {
         free(j->tables[k].whole);
         free(j->tables[k].pulled);
         free(j->tables[k].gradient);
@@ -258,21 +257,17 @@ static void choose_rows(struct job *j, size_t k, uint64_t round)
 
 static void pull_rows(struct job *j, uint64_t round)
 {
-    if (j->table_count == 0) {
-        return;
-    }
-    for (size_t k = 0; k < j->table_count; k++) {
+    for (size_t k = 0; k < TABLES; k++) {
         choose_rows(j, k, round);
     }
-    check(j,
-          kvw_row_sparse_pull(j->kv, j->row_pulls, j->table_count, NULL, NULL),
+    check(j, kvw_row_sparse_pull(j->kv, j->row_pulls, TABLES, NULL, NULL),
           "pull of rows");
 }
 
 /* Odd rounds push and pull apart, even ones together. */
 static void push_and_pull(struct job *j, bool apart)
 {
-    size_t count = KEYS + j->table_count;
+    size_t count = KEYS + TABLES;
 
     if (apart) {
         check(j, kvw_push(j->kv, j->pushes, count, NULL, NULL), "push");
@@ -281,10 +276,8 @@ static void push_and_pull(struct job *j, bool apart)
     }
     check(j, kvw_pushpull(j->kv, j->pushes, j->pulls, KEYS, NULL, NULL),
           "pushpull");
-    if (j->table_count > 0) {
-        check(j, kvw_push(j->kv, j->pushes + KEYS, j->table_count, NULL, NULL),
-              "push of rows");
-    }
+    check(j, kvw_push(j->kv, j->pushes + KEYS, TABLES, NULL, NULL),
+          "push of rows");
 }
 
 static void play(struct job *j, uint64_t round)
@@ -292,7 +285,7 @@ static void play(struct job *j, uint64_t round)
     for (size_t k = 0; k < KEYS; k++) {
         compute(j, k, round);
     }
-    for (size_t k = 0; k < j->table_count; k++) {
+    for (size_t k = 0; k < TABLES; k++) {
         compute_rows(j, k, round);
     }
     push_and_pull(j, round % 2 == 1);
@@ -312,7 +305,8 @@ static void set_optimizer(struct job *j)
 
     if (j->exact) {
         more = "lr=1";
-    } else if (strcmp(j->optimizer, "sgd") == 0) {
+    } else if (strcmp(j->optimizer, "sgd") == 0 ||
+               strcmp(j->optimizer, "lars") == 0) {
         more = "lr=0.01,momentum=0.9,wd=0.0001";
     }
     snprintf(params, sizeof(params), "multi_precision=1,%s", more);
@@ -321,7 +315,7 @@ static void set_optimizer(struct job *j)
 
 static void train(struct job *j)
 {
-    size_t count = KEYS + j->table_count;
+    size_t count = KEYS + TABLES;
 
     check(j, kvw_init(j->kv, j->pulls, count), "init");
     if (kvw_rank(j->kv) == 0) {
@@ -361,7 +355,7 @@ static uint64_t hash_values(const struct job *j)
     for (size_t k = 0; k < KEYS; k++) {
         hash = hash_of(hash, j->values[k], sizes[k]);
     }
-    for (size_t k = 0; k < j->table_count; k++) {
+    for (size_t k = 0; k < TABLES; k++) {
         hash =
             hash_of(hash, j->tables[k].whole, forms[k].rows * forms[k].length);
     }
@@ -396,7 +390,6 @@ int main(int argc, char **argv)
     j.exact = strcmp(j.kind, "dist_async") == 0;
     check(&j, kvw_open(&j.kv, j.kind, NULL), "open");
     make_keys(&j);
-    j.table_count = strcmp(j.optimizer, "lamb") == 0 ? 0 : TABLES;
     make_tables(&j);
     started = now();
     train(&j);

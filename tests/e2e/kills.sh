@@ -6,6 +6,7 @@ kill_loop() { tests/e2e/kill_loop --build "$BUILD" "$@" || fail "see above"; }
 kill_loop --kills "${KILLS:-40}"
 kill_loop --kills 20 --within-ms 60 --optimizer adam --workers 2 --shards 2
 kill_loop --kills 20 --within-ms 60 --optimizer lamb
+kill_loop --kills 10 --within-ms 60 --optimizer lars
 kill_loop --kills 20 --within-ms 60 --kind dist_async --servers 1
 wait_for 5 "all processes to be gone" nothing_marked
 pass

@@ -127,27 +127,42 @@ static void train_rows(struct kvw *kv, struct kvw_key key, const char *params,
     expect_ok(kv, kvw_wait_all(kv, KVW_FOREVER));
 }
 
+static const struct optim_recipe measured[] = {
+    {"lamb", "lr=0.1,wd=0.01"},
+    {"lans", "lr=0.1,wd=0.01"},
+    {"lars", "lr=1,wd=0.01"},
+    {"lars", "lr=1,wd=0.01,momentum=0.9"},
+};
+
+static void expect_same_rows(struct kvw *local, const struct optim_recipe *r,
+                             int64_t number, bool lazy)
+{
+    struct kvw_key key = kvw_int(number);
+    char params[64];
+
+    snprintf(params, sizeof params, "%s%slazy_update=%d", r->params,
+             *r->params != '\0' ? "," : "", lazy);
+    if (kv_optim_find(r->name)->lazy != KV_OPTIM_LAZY_CHOICE) {
+        snprintf(params, sizeof params, "%s", r->params);
+    }
+    train_rows(local, key, params, r->name, w[0]);
+    train_rows(c.kv[0], key, params, r->name, w[1]);
+    if (!same_bits(w[0], w[1], COUNT * sizeof(float))) {
+        fail_msg("%s %s: rows differ", r->name, params);
+    }
+}
+
 static void test_rows_end_with_the_same_bits_here_and_there(void **state)
 {
     struct kvw *local;
 
     (void)state;
     assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
-    for (size_t i = 0; i < 2 * RECIPE_COUNT; i++) {
-        const struct optim_recipe *r = &recipes[i / 2];
-        struct kvw_key key = kvw_int((int64_t)i);
-        char params[64];
+    for (size_t i = 0; i < RECIPE_COUNT + 4; i++) {
+        const struct optim_recipe *r = i < 4 ? &measured[i] : &recipes[i - 4];
 
-        snprintf(params, sizeof params, "%s%slazy_update=%zu", r->params,
-                 *r->params != '\0' ? "," : "", i % 2);
-        if (kv_optim_find(r->name)->lazy != KV_OPTIM_LAZY_CHOICE) {
-            snprintf(params, sizeof params, "%s", r->params);
-        }
-        train_rows(local, key, params, r->name, w[0]);
-        train_rows(c.kv[0], key, params, r->name, w[1]);
-        if (!same_bits(w[0], w[1], COUNT * sizeof(float))) {
-            fail_msg("%s %s: rows differ", r->name, params);
-        }
+        expect_same_rows(local, r, (int64_t)(2 * i), false);
+        expect_same_rows(local, r, (int64_t)(2 * i) + 1, true);
     }
     kvw_close(local);
 }

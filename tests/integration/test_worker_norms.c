@@ -3,7 +3,7 @@
 #include "common/optim/optim.h"
 #include "tests/integration/worker_fixture.h"
 
-enum { ROUNDS = 4 };
+enum { ROUNDS = 4, LENGTH = 10, ROWS = BIG / LENGTH };
 
 static float state[KV_OPTIM_SLOTS_MAX][BIG],
     next_state[KV_OPTIM_SLOTS_MAX][BIG];
@@ -18,11 +18,11 @@ static void gradients(unsigned round)
     }
 }
 
-/* The slices of a key of BIG floats, as the servers cut it. */
+/* Elements of a slice of a key of BIG floats, as the servers cut it. */
+static size_t slice;
+
 static size_t slice_at(size_t first)
 {
-    size_t slice = (512u << 10) / sizeof(float);
-
     return BIG - first < slice ? BIG - first : slice;
 }
 
@@ -83,17 +83,38 @@ static void reference(const struct kv_optim_spec *spec, uint64_t t)
     memcpy(state, next_state, sizeof state);
 }
 
-static void train(const char *optimizer, const char *params, bool kill)
+static struct kv_optim_spec begin(const char *optimizer, const char *params)
 {
     char error[KV_OPTIM_ERROR_MAX];
     struct kv_optim_spec spec;
 
     assert_int_equal(
         kv_optim_parse(optimizer, params, &spec, error, sizeof error), KV_OK);
-    init_all(kvw_str("w"), BIG, 0.5f);
     memcpy(want, w[0], sizeof want);
     memset(state, 0, sizeof state);
     expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], optimizer, params));
+    return spec;
+}
+
+/* What was pushed and pulled arrives, in spite of a kill. */
+static void expect_round(unsigned round, bool kill)
+{
+    if (kill) {
+        cluster_kill(&c, round % 2);
+        cluster_restart(&c, round % 2);
+    }
+    wait_all();
+    assert_memory_equal(w[0], want, sizeof want);
+    assert_memory_equal(w[1], want, sizeof want);
+}
+
+static void train(const char *optimizer, const char *params, bool kill)
+{
+    struct kv_optim_spec spec;
+
+    slice = (512u << 10) / sizeof(float);
+    init_all(kvw_str("w"), BIG, 0.5f);
+    spec = begin(optimizer, params);
     for (unsigned round = 1; round <= ROUNDS; round++) {
         gradients(round);
         reference(&spec, round);
@@ -101,15 +122,92 @@ static void train(const char *optimizer, const char *params, bool kill)
             push(rank, kvw_str("w"), g[rank], BIG);
             pull(rank, kvw_str("w"), w[rank], BIG);
         }
-        if (kill) {
-            cluster_kill(&c, round % 2);
-            cluster_restart(&c, round % 2);
-        }
-        wait_all();
-        assert_memory_equal(w[0], want, sizeof want);
-        assert_memory_equal(w[1], want, sizeof want);
+        expect_round(round, kill);
     }
 }
+
+/* --- Rows ----------------------------------------------------------------- */
+
+static int64_t rows[2][ROWS];
+static uint64_t row_count[2];
+
+/* Of each rank a third of the rows, side by side; their sum over the whole. */
+static void row_gradients(unsigned round)
+{
+    memset(sum, 0, sizeof sum);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        row_count[rank] = 0;
+        for (size_t row = 0; row < ROWS; row++) {
+            float *to = g[rank] + row_count[rank] * LENGTH;
+
+            if ((row * 7 + round + rank) % 3 != 0) {
+                continue;
+            }
+            rows[rank][row_count[rank]++] = (int64_t)row;
+            for (size_t i = 0; i < LENGTH; i++) {
+                to[i] = (float)((row + i * 5 + round) % 11 + 1) * 0.125f;
+                sum[row * LENGTH + i] += to[i];
+            }
+        }
+    }
+}
+
+static void train_rows(const char *optimizer, const char *params, bool kill)
+{
+    struct kv_optim_spec spec;
+
+    slice = (512u << 10) / (LENGTH * sizeof(float) + sizeof(uint32_t)) * LENGTH;
+    for (unsigned rank = 0; rank < 2; rank++) {
+        struct kvw_tensor t = kvw_f32_rows(w[rank], NULL, ROWS, ROWS, LENGTH);
+        struct kvw_item all = item(kvw_str("t"), &t);
+
+        fill(w[rank], BIG, 0.5f);
+        expect_ok(c.kv[rank], kvw_init(c.kv[rank], &all, 1));
+    }
+    spec = begin(optimizer, params);
+    for (unsigned round = 1; round <= ROUNDS; round++) {
+        row_gradients(round);
+        reference(&spec, round);
+        for (unsigned rank = 0; rank < 2; rank++) {
+            struct kvw_tensor t = kvw_f32_rows(g[rank], rows[rank],
+                                               row_count[rank], ROWS, LENGTH);
+            struct kvw_tensor all =
+                kvw_f32_rows(w[rank], NULL, ROWS, ROWS, LENGTH);
+            struct kvw_item to = item(kvw_str("t"), &t);
+            struct kvw_item from = item(kvw_str("t"), &all);
+
+            expect_ok(c.kv[rank], kvw_push(c.kv[rank], &to, 1, NULL, NULL));
+            expect_ok(c.kv[rank], kvw_pull(c.kv[rank], &from, 1, NULL, NULL));
+        }
+        expect_round(round, kill);
+    }
+}
+
+static void test_rows_count_in_the_norms_of_the_whole_table(void **unused)
+{
+    (void)unused;
+    train_rows("lamb", "lr=0.1,wd=0.01", false);
+}
+
+static void test_lans_measures_tables_twice(void **unused)
+{
+    (void)unused;
+    train_rows("lans", "lr=0.1,wd=0.01", false);
+}
+
+static void test_lars_moves_all_rows_if_told_so(void **unused)
+{
+    (void)unused;
+    train_rows("lars", "lr=0.1,momentum=0.9,wd=0.01,lazy_update=0", false);
+}
+
+static void test_killed_servers_change_no_norm_of_rows(void **unused)
+{
+    (void)unused;
+    train_rows("lans", "lr=0.1,wd=0.01", true);
+}
+
+/* --- Tests ---------------------------------------------------------------- */
 
 static void test_lamb_has_the_norms_of_the_whole_key(void **unused)
 {
@@ -156,6 +254,10 @@ int main(void)
         TEST(test_lars_has_the_norms_of_the_whole_key, set_up),
         TEST(test_lans_measures_twice, set_up),
         TEST(test_killed_servers_change_no_norm, set_up),
+        TEST(test_rows_count_in_the_norms_of_the_whole_table, set_up),
+        TEST(test_lans_measures_tables_twice, set_up),
+        TEST(test_lars_moves_all_rows_if_told_so, set_up),
+        TEST(test_killed_servers_change_no_norm_of_rows, set_up),
         TEST(test_async_has_no_norms_of_several_slices, set_up_async),
     };
 
