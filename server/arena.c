@@ -161,6 +161,7 @@ static enum kv_status scan(struct arena *a, char *error, size_t error_size)
         }
         b->holders = 1;
         b->kept = 1;
+        b->prev_kept = a->last_kept;
         a->last_kept = b;
         offset = b->next_kept;
     }
@@ -243,8 +244,24 @@ void arena_keep(struct arena *a, void *block, uint32_t kind)
     KV_CHECK(b->holders == 1 && !b->kept);
     b->kind = kind;
     b->kept = 1;
+    b->prev_kept = a->last_kept;
     arena_store(link, offset_of(a, b));
     a->last_kept = b;
+}
+
+void arena_unkeep(struct arena *a, void *block)
+{
+    struct block *b = block_of(block), *before = b->prev_kept;
+    uint64_t *link = before == NULL ? &a->head->first_kept : &before->next_kept;
+
+    KV_CHECK(b->holders == 1 && b->kept && *link == offset_of(a, b));
+    arena_store(link, b->next_kept);
+    if (b->next_kept == 0) {
+        a->last_kept = before;
+    } else {
+        arena_block_at(a, b->next_kept)->prev_kept = before;
+    }
+    b->kept = 0;
 }
 
 void arena_hold(struct arena *a, void *block)

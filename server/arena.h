@@ -88,6 +88,9 @@ void *arena_alloc(struct arena *a, size_t size);
 /* What is filled becomes permanent, by one store. */
 void arena_keep(struct arena *a, void *block, uint32_t kind);
 
+/* It is a data block again, by one store, and held once. */
+void arena_unkeep(struct arena *a, void *block);
+
 void arena_hold(struct arena *a, void *block);
 void arena_release(struct arena *a, void *block);
 

@@ -41,7 +41,8 @@ struct block {
     uint32_t holders;        /* This run; 0 is free. */
     uint32_t kept;           /* This run; permanent. */
     struct block *next_free; /* This run. */
-    uint64_t reserved[3];
+    struct block *prev_kept; /* This run. */
+    uint64_t reserved[2];
 };
 
 struct arena {

@@ -106,6 +106,44 @@ static void test_kept_blocks_are_walked_in_their_order(void **state)
     assert_null(arena_next(h->arena, block, &kind));
 }
 
+static void expect_kept(struct home *h, const uint64_t *numbers, size_t count)
+{
+    void *block = NULL;
+    uint32_t kind;
+
+    for (size_t i = 0; i < count; i++) {
+        block = arena_next(h->arena, block, &kind);
+        assert_non_null(block);
+        assert_int_equal(*(uint64_t *)block, numbers[i]);
+    }
+    assert_null(arena_next(h->arena, block, &kind));
+}
+
+static void test_a_kept_block_can_go_wherever_it_stands(void **state)
+{
+    struct home *h = *state;
+    uint64_t *block[6];
+
+    for (uint64_t i = 0; i < 6; i++) {
+        block[i] = keep_number(h, i, 1);
+    }
+    arena_unkeep(h->arena, block[0]);
+    arena_unkeep(h->arena, block[3]);
+    arena_unkeep(h->arena, block[5]);
+    expect_kept(h, (uint64_t[]){1, 2, 4}, 3);
+    arena_release(h->arena, block[3]);
+    assert_ptr_equal(arena_alloc(h->arena, 64), block[3]);
+    keep_number(h, 6, 1);
+    reopen(h);
+    expect_kept(h, (uint64_t[]){1, 2, 4, 6}, 4);
+    arena_unkeep(h->arena, block[1]);
+    arena_unkeep(h->arena, block[4]);
+    expect_kept(h, (uint64_t[]){2, 6}, 2);
+    arena_recovered(h->arena);
+    reopen(h);
+    expect_kept(h, (uint64_t[]){2, 6}, 2);
+}
+
 static void test_what_nobody_claims_is_free_and_joined(void **state)
 {
     struct home *h = *state;
@@ -277,6 +315,53 @@ static void test_random_blocks_never_overlap_or_get_lost(void **state)
     assert_true(usage(h).file_bytes < (size_t)24 << 20);
 }
 
+/* The child keeps numbers, each stored before, and lets the oldest go. */
+static void come_and_go_for_ever(void *arg, int ready)
+{
+    struct home *h = arg;
+    uint64_t last;
+
+    home_open(h);
+    arena_recovered(h->arena);
+    last = arena_words(h->arena)[0];
+    chance_ready(ready);
+    for (;;) {
+        uint64_t *block = arena_alloc(h->arena, 64);
+        uint32_t kind;
+
+        arena_store(&arena_words(h->arena)[0], ++last);
+        *block = last;
+        arena_keep(h->arena, block, 1);
+        block = arena_next(h->arena, NULL, &kind);
+        while (*block + 3 <= last) {
+            arena_unkeep(h->arena, block);
+            arena_release(h->arena, block);
+            block = arena_next(h->arena, NULL, &kind);
+        }
+    }
+}
+
+static void test_a_kill_leaves_a_block_kept_or_gone(void **state)
+{
+    struct home *h = *state;
+    uint64_t x = chance_seed();
+
+    for (int kill_count = 0; kill_count < 100; kill_count++) {
+        uint64_t stored, *block = NULL, last = 0;
+        uint32_t kind;
+
+        home_drop(h);
+        chance_kill(&x, 2000, come_and_go_for_ever, h);
+        home_open(h);
+        stored = arena_words(h->arena)[0];
+        while ((block = arena_next(h->arena, block, &kind)) != NULL) {
+            assert_true(*block > last && *block + 4 > stored);
+            last = *block;
+        }
+        assert_true(stored == 0 || last == stored || last + 1 == stored);
+    }
+}
+
 /* The child keeps numbers 1, 2, 3... and stores the last one. */
 static void keep_for_ever(void *arg, int ready)
 {
@@ -344,6 +429,7 @@ int main(void)
         TEST(test_the_last_holder_frees_a_block),
         TEST(test_a_block_a_quarter_larger_will_do),
         TEST(test_kept_blocks_are_walked_in_their_order),
+        TEST(test_a_kept_block_can_go_wherever_it_stands),
         TEST(test_what_nobody_claims_is_free_and_joined),
         TEST(test_a_block_is_held_once_by_each_claim),
         TEST(test_nonsense_cannot_be_claimed),
@@ -351,6 +437,7 @@ int main(void)
         TEST(test_small_free_blocks_make_room_for_a_large_one),
         TEST(test_anonymous_memory_works_alike),
         TEST(test_random_blocks_never_overlap_or_get_lost),
+        TEST(test_a_kill_leaves_a_block_kept_or_gone),
         TEST(test_a_kill_at_any_moment_loses_nothing_stored),
     };
 
