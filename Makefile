@@ -227,6 +227,7 @@ install: all
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libkvworker.so'
 	$(call to,644,$(BUILD)/libkvworker.a,$(LIBDIR)/libkvworker.a)
 	$(call to,644,worker/kvworker.h,$(PREFIX)/include/kvworker.h)
+	$(call to,644,worker/kvworker_types.h,$(PREFIX)/include/kvworker_types.h)
 	sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(PREFIX)/include|' \
 	    -e 's|@VERSION@|$(VERSION)|; s|@PRIVATE@|$(KV_LIBS)|' worker/kvworker.pc.in > $(BUILD)/gen/kvworker.pc
 	$(call to,644,$(BUILD)/gen/kvworker.pc,$(LIBDIR)/pkgconfig/kvworker.pc)

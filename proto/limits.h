@@ -7,6 +7,8 @@
 #ifndef KV_PROTO_LIMITS_H
 #define KV_PROTO_LIMITS_H
 
+#include <stdint.h>
+
 #define KV_VERSION_MIN 1 /* Protocol versions that this build speaks. */
 #define KV_VERSION_MAX 1
 
@@ -29,8 +31,15 @@
 #define KV_SHARDS_MAX 64        /* Shards of a server. */
 #define KV_SLOTS_MAX (1u << 24) /* Slices of a shard. */
 
+/* A slice's rounds are counted in the lower bits. Once a shard has dropped a
+ * slice, those that come later begin with another number above these, so that
+ * no round of an earlier slice of the same slot can be taken for theirs. */
+#define KV_ROUND_BITS 36
+#define KV_DELETIONS_MAX ((UINT64_C(1) << (64 - KV_ROUND_BITS)) - 1)
+
 #define KV_KEY_NAME_MAX 255
 #define KV_KEYS_MAX (1u << 24)
+#define KV_LISTED_MAX 32 /* Keys in a frame that lists them. */
 #define KV_DIMS_MAX 8
 #define KV_COUNT_MAX (UINT64_C(1) << 40) /* Elements of a value. */
 #define KV_ADDRESS_MAX 255               /* "host:port". */

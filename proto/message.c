@@ -1,20 +1,23 @@
 #include "proto/message.h"
 
 static const char *const kind_names[] = {
-    [MESSAGE_NONE] = "none",     [MESSAGE_WELCOME] = "welcome",
-    [MESSAGE_ERROR] = "error",   [MESSAGE_OK] = "ok",
-    [MESSAGE_JOIN] = "join",     [MESSAGE_JOINED] = "joined",
-    [MESSAGE_ENLIST] = "enlist", [MESSAGE_KEY] = "key",
-    [MESSAGE_PLACED] = "placed", [MESSAGE_BARRIER] = "barrier",
-    [MESSAGE_LEAVE] = "leave",   [MESSAGE_OPEN] = "open",
-    [MESSAGE_OPENED] = "opened", [MESSAGE_PUSH] = "push",
-    [MESSAGE_PULL] = "pull",     [MESSAGE_ANSWER] = "answer",
-    [MESSAGE_AGAIN] = "again",   [MESSAGE_OPTIMIZER] = "optimizer",
-    [MESSAGE_HYPER] = "hyper",   [MESSAGE_STALLED] = "stalled",
-    [MESSAGE_NORMS] = "norms",   [MESSAGE_TOTALS] = "totals",
-    [MESSAGE_MEMBER] = "member", [MESSAGE_ROUNDS] = "rounds",
-    [MESSAGE_DEAD] = "dead",     [MESSAGE_DEAD_COUNT] = "dead-count",
-    [MESSAGE_PING] = "ping",
+    [MESSAGE_NONE] = "none",           [MESSAGE_WELCOME] = "welcome",
+    [MESSAGE_ERROR] = "error",         [MESSAGE_OK] = "ok",
+    [MESSAGE_JOIN] = "join",           [MESSAGE_JOINED] = "joined",
+    [MESSAGE_ENLIST] = "enlist",       [MESSAGE_KEY] = "key",
+    [MESSAGE_PLACED] = "placed",       [MESSAGE_BARRIER] = "barrier",
+    [MESSAGE_LEAVE] = "leave",         [MESSAGE_OPEN] = "open",
+    [MESSAGE_OPENED] = "opened",       [MESSAGE_PUSH] = "push",
+    [MESSAGE_PULL] = "pull",           [MESSAGE_ANSWER] = "answer",
+    [MESSAGE_AGAIN] = "again",         [MESSAGE_OPTIMIZER] = "optimizer",
+    [MESSAGE_HYPER] = "hyper",         [MESSAGE_STALLED] = "stalled",
+    [MESSAGE_NORMS] = "norms",         [MESSAGE_TOTALS] = "totals",
+    [MESSAGE_MEMBER] = "member",       [MESSAGE_ROUNDS] = "rounds",
+    [MESSAGE_DEAD] = "dead",           [MESSAGE_DEAD_COUNT] = "dead-count",
+    [MESSAGE_PING] = "ping",           [MESSAGE_LIST] = "list",
+    [MESSAGE_LISTED] = "listed",       [MESSAGE_DELETE] = "delete",
+    [MESSAGE_DROP] = "drop",           [MESSAGE_VERSION] = "version",
+    [MESSAGE_VERSIONED] = "versioned",
 };
 
 const char *message_kind_name(enum message_kind kind)

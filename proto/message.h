@@ -47,12 +47,18 @@ enum message_kind {
     MESSAGE_STALLED,
     MESSAGE_NORMS,
     MESSAGE_TOTALS,
-    MESSAGE_MEMBER = 28,
+    MESSAGE_LIST,
+    MESSAGE_LISTED,
+    MESSAGE_DELETE,
+    MESSAGE_DROP,
+    MESSAGE_VERSION,
+    MESSAGE_VERSIONED,
+    MESSAGE_MEMBER,
     MESSAGE_ROUNDS,
     MESSAGE_DEAD,
     MESSAGE_DEAD_COUNT,
     MESSAGE_PING,
-    MESSAGE_KINDS /* Beyond the last one; there are gaps. */
+    MESSAGE_KINDS /* Beyond the last one. */
 };
 
 /* When a round ends; stated by each worker, the same for the whole job. Any
@@ -66,6 +72,20 @@ enum kv_storage {
     KV_ROW_SPARSE /* Slices hold whole rows; these travel one by one. */
 };
 
+/* How a key is deleted: which one is it, from now on it is doomed, and none of
+ * its slices is left. */
+enum kv_delete_step { KV_DELETE_ASK, KV_DELETE_BEGIN, KV_DELETE_END };
+
+/* A key of the job. */
+struct message_listing {
+    uint32_t id, slices;
+    const char *name; /* NULL: the key is `number`. */
+    int64_t number;
+    uint32_t dtype, dims;
+    enum kv_storage storage;
+    uint64_t shape[KV_DIMS_MAX];
+};
+
 /* Slots slot .. slot+count-1, of the same round and the same size each. */
 struct run {
     uint32_t slot, count;
@@ -73,11 +93,18 @@ struct run {
     uint32_t size; /* Bytes of each; 0 where the message has no payload. */
 };
 
+/* How many rounds of its slice that is, for people. */
+static inline uint64_t message_rounds(uint64_t round)
+{
+    return round & ((UINT64_C(1) << KV_ROUND_BITS) - 1);
+}
+
 struct message_batch { /* PUSH, PULL, ANSWER, AGAIN, ROUNDS */
     struct run *runs;
     uint32_t run_count;
     uint32_t codec; /* PUSH only. */
     bool rows;      /* PUSH, PULL: some rows of each slice; see kv.proto. */
+    bool reset;     /* PUSH only: values to begin anew from, or none. */
 };
 
 struct message {
@@ -118,7 +145,8 @@ struct message {
         } key;
         struct {
             uint32_t key_id;
-            uint64_t slice_count;
+            bool doomed;
+            uint64_t slice_count, deletions;
         } placed;
         struct {
             uint64_t generation;
@@ -130,6 +158,7 @@ struct message {
             uint32_t slices;     /* More than `slice`. */
             bool plain;
             uint64_t width; /* 0, or divides count. */
+            uint64_t deletions;
         } open;
         struct {
             uint32_t slot;
@@ -144,7 +173,7 @@ struct message {
             double value; /* Finite. */
             uint64_t round;
             bool one;
-            uint32_t slot; /* 0 unless `one`. */
+            uint32_t key_id, slice; /* 0 unless `one`. */
         } hyper;
         struct {
             uint32_t slot, seconds, listed, missing_count;
@@ -167,6 +196,30 @@ struct message {
         struct {
             uint32_t count;
         } dead_count;
+        struct {
+            uint64_t from;
+        } list;
+        struct {
+            const struct message_listing *keys;
+            uint32_t count; /* At most KV_LISTED_MAX. */
+            uint64_t next;  /* 0: that was all. */
+        } listed;
+        struct {
+            enum kv_delete_step step;
+            uint32_t key_id;
+            const char *name; /* NULL: the key is `number`. */
+            int64_t number;
+        } delete;
+        struct {
+            uint32_t key_id, slice;
+            uint64_t deletion;
+        } drop;
+        struct {
+            uint32_t key_id, slice;
+        } version;
+        struct {
+            uint64_t rounds;
+        } versioned;
     };
 };
 

@@ -1,9 +1,8 @@
-#include "proto/message.h"
+#include "proto/message_pack.h"
 
 #include <string.h>
 
 #include "common/base/check.h"
-#include "kv.pb-c.h"
 
 /* What an envelope points to while it is being packed; on the stack. */
 struct parts {
@@ -33,6 +32,11 @@ struct parts {
         Kv__Dead dead;
         Kv__DeadCount dead_count;
         Kv__Ping ping;
+        Kv__List list;
+        Kv__Delete delete;
+        Kv__Drop drop;
+        Kv__Version version;
+        Kv__Versioned versioned;
     };
     uint32_t slot[KV_BATCH_RUNS_MAX], count[KV_BATCH_RUNS_MAX];
     uint32_t size[KV_BATCH_RUNS_MAX];
@@ -107,15 +111,20 @@ static void fill_enlist(const struct message *m, struct parts *p,
     env->enlist = &p->enlist;
 }
 
+void pack_name(const char *name, ProtobufCBinaryData *out)
+{
+    if (name != NULL) {
+        out->data = (uint8_t *)name;
+        out->len = strlen(name);
+    }
+}
+
 static void fill_key(const struct message *m, struct parts *p,
                      Kv__Envelope *env)
 {
     KV_CHECK(m->key.dims <= KV_DIMS_MAX);
     kv__key__init(&p->key);
-    if (m->key.name != NULL) {
-        p->key.name.data = (uint8_t *)m->key.name;
-        p->key.name.len = strlen(m->key.name);
-    }
+    pack_name(m->key.name, &p->key.name);
     p->key.number = m->key.number;
     p->key.dtype = m->key.dtype;
     p->key.storage = m->key.storage;
@@ -130,6 +139,8 @@ static void fill_placed(const struct message *m, struct parts *p,
     kv__placed__init(&p->placed);
     p->placed.key_id = m->placed.key_id;
     p->placed.slice_count = m->placed.slice_count;
+    p->placed.deletions = m->placed.deletions;
+    p->placed.doomed = m->placed.doomed;
     env->placed = &p->placed;
 }
 
@@ -174,6 +185,25 @@ static void fill_ping(const struct message *m, struct parts *p,
     env->ping = &p->ping;
 }
 
+static void fill_list(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    kv__list__init(&p->list);
+    p->list.from = m->list.from;
+    env->list = &p->list;
+}
+
+static void fill_delete(const struct message *m, struct parts *p,
+                        Kv__Envelope *env)
+{
+    kv__delete__init(&p->delete);
+    p->delete.step = m->delete.step;
+    p->delete.key_id = m->delete.key_id;
+    pack_name(m->delete.name, &p->delete.name);
+    p->delete.number = m->delete.number;
+    env->delete_ = &p->delete;
+}
+
 /* --- Data link ----------------------------------------------------------- */
 
 static void fill_open(const struct message *m, struct parts *p,
@@ -188,6 +218,7 @@ static void fill_open(const struct message *m, struct parts *p,
     p->open.slices = m->open.slices;
     p->open.plain = m->open.plain;
     p->open.width = m->open.width;
+    p->open.deletions = m->open.deletions;
     env->open = &p->open;
 }
 
@@ -225,6 +256,7 @@ static void fill_push(const struct message *m, struct parts *p,
     p->push.size = p->size;
     p->push.codec = m->batch.codec;
     p->push.rows = m->batch.rows;
+    p->push.reset = m->batch.reset;
     env->push = &p->push;
 }
 
@@ -291,7 +323,8 @@ static void fill_hyper(const struct message *m, struct parts *p,
     p->hyper.value = m->hyper.value;
     p->hyper.round = m->hyper.round;
     p->hyper.one = m->hyper.one;
-    p->hyper.slot = m->hyper.slot;
+    p->hyper.key_id = m->hyper.key_id;
+    p->hyper.slice = m->hyper.slice;
     env->hyper = &p->hyper;
 }
 
@@ -349,6 +382,33 @@ static void fill_rounds(const struct message *m, struct parts *p,
     env->rounds = &p->rounds;
 }
 
+static void fill_drop(const struct message *m, struct parts *p,
+                      Kv__Envelope *env)
+{
+    kv__drop__init(&p->drop);
+    p->drop.key_id = m->drop.key_id;
+    p->drop.slice = m->drop.slice;
+    p->drop.deletion = m->drop.deletion;
+    env->drop = &p->drop;
+}
+
+static void fill_version(const struct message *m, struct parts *p,
+                         Kv__Envelope *env)
+{
+    kv__version__init(&p->version);
+    p->version.key_id = m->version.key_id;
+    p->version.slice = m->version.slice;
+    env->version = &p->version;
+}
+
+static void fill_versioned(const struct message *m, struct parts *p,
+                           Kv__Envelope *env)
+{
+    kv__versioned__init(&p->versioned);
+    p->versioned.rounds = m->versioned.rounds;
+    env->versioned = &p->versioned;
+}
+
 /* --- Public -------------------------------------------------------------- */
 
 static const fill_fn fills[] = {
@@ -378,24 +438,38 @@ static const fill_fn fills[] = {
     [MESSAGE_DEAD] = fill_dead,
     [MESSAGE_DEAD_COUNT] = fill_dead_count,
     [MESSAGE_PING] = fill_ping,
+    [MESSAGE_LIST] = fill_list,
+    [MESSAGE_DELETE] = fill_delete,
+    [MESSAGE_DROP] = fill_drop,
+    [MESSAGE_VERSION] = fill_version,
+    [MESSAGE_VERSIONED] = fill_versioned,
 };
+
+enum kv_status pack_envelope(const Kv__Envelope *env, void *out,
+                             size_t capacity, size_t *size)
+{
+    size_t needed = kv__envelope__get_packed_size(env);
+
+    if (needed > capacity || needed > KV_META_MAX) {
+        return KV_ETOOBIG;
+    }
+    KV_CHECK(kv__envelope__pack(env, out) == needed);
+    *size = needed;
+    return KV_OK;
+}
 
 enum kv_status message_pack(const struct message *m, void *out, size_t capacity,
                             size_t *size)
 {
     Kv__Envelope env;
     struct parts parts;
-    size_t needed;
 
-    KV_CHECK((unsigned)m->kind < MESSAGE_KINDS && fills[m->kind] != NULL);
+    KV_CHECK(m->kind > MESSAGE_NONE && m->kind < MESSAGE_KINDS);
+    if (m->kind == MESSAGE_LISTED) {
+        return pack_listed(m, out, capacity, size);
+    }
     kv__envelope__init(&env);
     env.body_case = (Kv__Envelope__BodyCase)m->kind;
     fills[m->kind](m, &parts, &env);
-    needed = kv__envelope__get_packed_size(&env);
-    if (needed > capacity || needed > KV_META_MAX) {
-        return KV_ETOOBIG;
-    }
-    KV_CHECK(kv__envelope__pack(&env, out) == needed);
-    *size = needed;
-    return KV_OK;
+    return pack_envelope(&env, out, capacity, size);
 }

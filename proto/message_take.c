@@ -39,6 +39,7 @@ const char *take_open(struct scratch *scratch, const Kv__Envelope *env,
     }
     out->open.slices = pb->slices;
     out->open.plain = pb->plain != 0;
+    out->open.deletions = pb->deletions;
     return NULL;
 }
 
@@ -122,14 +123,18 @@ const char *take_push(struct scratch *scratch, const Kv__Envelope *env,
                       size_t payload_size, struct message *out)
 {
     const Kv__Push *pb = env->push;
-    struct columns c = {
-        pb->n_slot, pb->n_count, pb->n_round, pb->slot, pb->count,
-        pb->round,  true,        pb->n_size,  pb->size, 1};
+    struct columns c = {pb->n_slot, pb->n_count,      pb->n_round, pb->slot,
+                        pb->count,  pb->round,        true,        pb->n_size,
+                        pb->size,   pb->reset ? 0 : 1};
     const char *wrong = take_runs(scratch, &c, payload_size, &out->batch);
 
+    if (wrong == NULL && pb->reset && pb->rows) {
+        return "push of rows to begin anew from";
+    }
     if (wrong == NULL) {
         out->batch.codec = pb->codec;
         out->batch.rows = pb->rows != 0;
+        out->batch.reset = pb->reset != 0;
     }
     return wrong;
 }
@@ -200,14 +205,15 @@ const char *take_hyper(struct scratch *scratch, const Kv__Envelope *env,
     if (!take_text_ok(pb->param, 1, KV_NAME_MAX) || !isfinite(pb->value)) {
         return "hyper with a malformed parameter";
     }
-    if (pb->slot >= KV_SLOTS_MAX || (!pb->one && pb->slot != 0)) {
-        return bad_slot;
+    if (!pb->one && (pb->key_id != 0 || pb->slice != 0)) {
+        return "hyper for all, and yet for a slice";
     }
     out->hyper.param = pb->param;
     out->hyper.value = pb->value;
     out->hyper.round = pb->round;
     out->hyper.one = pb->one != 0;
-    out->hyper.slot = pb->slot;
+    out->hyper.key_id = pb->key_id;
+    out->hyper.slice = pb->slice;
     return NULL;
 }
 

@@ -25,6 +25,7 @@ extern const char take_out_of_scratch[];
 
 /* Printable, and of a length within the limits. */
 bool take_text_ok(const char *text, size_t min, size_t max);
+bool take_printable(const void *data, size_t size);
 
 /* What data links carry; the rest is static in message_unpack.c. */
 const char *take_open(struct scratch *scratch, const Kv__Envelope *env,
@@ -51,5 +52,22 @@ const char *take_member(struct scratch *scratch, const Kv__Envelope *env,
                         size_t payload_size, struct message *out);
 const char *take_rounds(struct scratch *scratch, const Kv__Envelope *env,
                         size_t payload_size, struct message *out);
+
+/* --- message_take_keys.c -------------------------------------------------- */
+
+const char *take_key(struct scratch *scratch, const Kv__Envelope *env,
+                     size_t payload_size, struct message *out);
+const char *take_list(struct scratch *scratch, const Kv__Envelope *env,
+                      size_t payload_size, struct message *out);
+const char *take_listed(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out);
+const char *take_delete(struct scratch *scratch, const Kv__Envelope *env,
+                        size_t payload_size, struct message *out);
+const char *take_drop(struct scratch *scratch, const Kv__Envelope *env,
+                      size_t payload_size, struct message *out);
+const char *take_version(struct scratch *scratch, const Kv__Envelope *env,
+                         size_t payload_size, struct message *out);
+const char *take_versioned(struct scratch *scratch, const Kv__Envelope *env,
+                           size_t payload_size, struct message *out);
 
 #endif

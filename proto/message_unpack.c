@@ -8,7 +8,7 @@
 
 const char take_out_of_scratch[] = "metadata needs too much memory";
 
-static bool printable(const void *data, size_t size)
+bool take_printable(const void *data, size_t size)
 {
     const unsigned char *p = data;
 
@@ -24,7 +24,7 @@ bool take_text_ok(const char *text, size_t min, size_t max)
 {
     size_t size = strlen(text);
 
-    return size >= min && size <= max && printable(text, size);
+    return size >= min && size <= max && take_printable(text, size);
 }
 
 /* --- Both links ---------------------------------------------------------- */
@@ -154,57 +154,6 @@ static const char *take_enlist(struct scratch *scratch, const Kv__Envelope *env,
     return NULL;
 }
 
-static const char *take_shape(const Kv__Key *pb, struct message *out)
-{
-    uint64_t count = 1;
-
-    if (pb->n_shape > KV_DIMS_MAX) {
-        return "key with too many dimensions";
-    }
-    for (size_t i = 0; i < pb->n_shape; i++) {
-        if (pb->shape[i] < 1 || pb->shape[i] > KV_COUNT_MAX / count) {
-            return "key with a size out of range";
-        }
-        count *= pb->shape[i];
-        out->key.shape[i] = pb->shape[i];
-    }
-    out->key.dims = (uint32_t)pb->n_shape;
-    return NULL;
-}
-
-static const char *take_key(struct scratch *scratch, const Kv__Envelope *env,
-                            size_t payload_size, struct message *out)
-{
-    const Kv__Key *pb = env->key;
-    char *name = NULL;
-
-    (void)payload_size;
-    if (pb->name.len > KV_KEY_NAME_MAX ||
-        !printable(pb->name.data, pb->name.len)) {
-        return "key with a malformed name";
-    }
-    if (pb->dtype >= TAKE_DTYPE_MAX) {
-        return "key with an unknown dtype";
-    }
-    if (pb->storage > KV_ROW_SPARSE ||
-        (pb->storage == KV_ROW_SPARSE && pb->n_shape == 0)) {
-        return "key of an unknown storage type, or row_sparse without rows";
-    }
-    if (pb->name.len > 0) {
-        name = scratch_alloc(scratch, pb->name.len + 1);
-        if (name == NULL) {
-            return take_out_of_scratch;
-        }
-        memcpy(name, pb->name.data, pb->name.len);
-        name[pb->name.len] = '\0';
-    }
-    out->key.name = name;
-    out->key.number = pb->number;
-    out->key.dtype = pb->dtype;
-    out->key.storage = (enum kv_storage)pb->storage;
-    return take_shape(pb, out);
-}
-
 static const char *take_placed(struct scratch *scratch, const Kv__Envelope *env,
                                size_t payload_size, struct message *out)
 {
@@ -219,6 +168,8 @@ static const char *take_placed(struct scratch *scratch, const Kv__Envelope *env,
     }
     out->placed.key_id = pb->key_id;
     out->placed.slice_count = pb->slice_count;
+    out->placed.deletions = pb->deletions;
+    out->placed.doomed = pb->doomed != 0;
     return NULL;
 }
 
@@ -292,6 +243,12 @@ static const struct {
     [MESSAGE_DEAD] = {take_dead, WITHOUT_PAYLOAD},
     [MESSAGE_DEAD_COUNT] = {take_dead_count, WITHOUT_PAYLOAD},
     [MESSAGE_PING] = {take_nothing, WITHOUT_PAYLOAD},
+    [MESSAGE_LIST] = {take_list, WITHOUT_PAYLOAD},
+    [MESSAGE_LISTED] = {take_listed, WITHOUT_PAYLOAD},
+    [MESSAGE_DELETE] = {take_delete, WITHOUT_PAYLOAD},
+    [MESSAGE_DROP] = {take_drop, WITHOUT_PAYLOAD},
+    [MESSAGE_VERSION] = {take_version, WITHOUT_PAYLOAD},
+    [MESSAGE_VERSIONED] = {take_versioned, WITHOUT_PAYLOAD},
 };
 
 static void *pb_alloc(void *scratch, size_t size)

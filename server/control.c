@@ -163,6 +163,10 @@ static enum kv_status on_frame(struct link *l, const struct frame_head *head,
     switch (m->kind) {
     case MESSAGE_KEY:
         return control_on_key(g, id, m);
+    case MESSAGE_LIST:
+        return control_on_list(g, id, m);
+    case MESSAGE_DELETE:
+        return control_on_delete(g, id, m);
     case MESSAGE_BARRIER:
         return control_on_barrier(g, id, m);
     case MESSAGE_LEAVE:

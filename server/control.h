@@ -5,7 +5,7 @@
  * other servers, their requests, and the requests that must wait. A parked
  * request dies with its link; the worker asks again.
  *
- *   guest:  admitted --Join, Enlist--> known --Key, Barrier, Leave--> gone
+ *   guest:  admitted --Join, Enlist--> known --Key, ..., Leave--> gone
  *
  * Thread:  the main loop's.
  * Memory:  the owner keeps struct control until `closed` has run. Borrows hub

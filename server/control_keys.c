@@ -1,6 +1,7 @@
 #include "server/control_private.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/log.h"
@@ -11,7 +12,6 @@ static void answer_key(struct guest *g, uint64_t id,
                        const struct directory_key *key,
                        const struct key_desc *desc)
 {
-    struct message m = {.kind = MESSAGE_PLACED};
     char error[KV_TEXT_MAX + 1];
     enum kv_status status =
         directory_compare(key, g->rank, desc, error, sizeof error);
@@ -20,10 +20,26 @@ static void answer_key(struct guest *g, uint64_t id,
         guest_answer_error(g, id, status, error);
         return;
     }
-    m.placed.key_id = key->id;
-    m.placed.slice_count = key->slice_count;
-    guest_answer(g, &m, id, key->placement,
-                 (size_t)key->slices * DIRECTORY_ENTRY_SIZE);
+    guest_answer_placed(g, id, key);
+}
+
+/* Added and remembered, or neither. */
+static enum kv_status add_key(struct control *c, const struct key_desc *desc,
+                              struct directory_key **out, char *error,
+                              size_t error_size)
+{
+    enum kv_status status =
+        directory_add(&c->directory, desc, out, error, error_size);
+
+    if (status != KV_OK) {
+        return status;
+    }
+    status = ledger_key(&c->ledger, *out);
+    if (status != KV_OK) {
+        snprintf(error, error_size, "%s", CONTROL_NO_ROOM);
+        directory_remove(&c->directory, *out);
+    }
+    return status;
 }
 
 /* Rank 0 brings a new key. */
@@ -31,23 +47,15 @@ static void register_key(struct guest *g, uint64_t id,
                          const struct key_desc *desc)
 {
     struct control *c = g->control;
-    const struct directory_key *key = NULL;
+    struct directory_key *key = NULL;
     char error[KV_TEXT_MAX + 1];
     struct parked *p;
-    enum kv_status status;
-    void *record = ledger_key(&c->ledger, desc);
+    enum kv_status status = add_key(c, desc, &key, error, sizeof error);
 
-    if (record == NULL) {
-        guest_answer_error(g, id, KV_ENOSPC, CONTROL_NO_ROOM);
-        return;
-    }
-    status = directory_add(&c->directory, desc, &key, error, sizeof error);
     if (status != KV_OK) {
-        ledger_drop_key(&c->ledger, record);
         guest_answer_error(g, id, status, error);
         return;
     }
-    ledger_keep_key(&c->ledger, record);
     answer_key(g, id, key, desc);
     while ((p = parking_first_for(&c->parking, desc)) != NULL) {
         struct key_desc theirs = p->key;
@@ -72,13 +80,52 @@ enum kv_status control_on_key(struct guest *g, uint64_t id,
 
     memcpy(desc.shape, m->key.shape, sizeof desc.shape);
     key = directory_find(&c->directory, &desc);
-    if (key != NULL) {
+    if (key != NULL && key->doomed == 0) {
         answer_key(g, id, key, &desc);
+    } else if (key != NULL && g->rank == 0) {
+        guest_answer_placed(g, id, key); /* It has to be deleted first. */
     } else if (g->rank == 0) {
         register_key(g, id, &desc);
     } else {
         guest_park(g, PARK_KEY, id, &desc);
     }
+    return KV_OK;
+}
+
+static void fill_listing(const struct directory_key *key,
+                         struct message_listing *out)
+{
+    const struct key_desc *desc = &key->desc;
+
+    *out = (struct message_listing){.id = key->id,
+                                    .slices = key->slices,
+                                    .name = desc->name,
+                                    .number = desc->number,
+                                    .dtype = desc->dtype,
+                                    .dims = desc->dims,
+                                    .storage = desc->storage};
+    memcpy(out->shape, desc->shape, sizeof out->shape);
+}
+
+/* Any page of names and shapes as long as they may be fits into a frame. */
+enum kv_status control_on_list(struct guest *g, uint64_t id,
+                               const struct message *m)
+{
+    const struct directory *d = &g->control->directory;
+    struct message_listing listings[KV_LISTED_MAX];
+    struct message answer = {.kind = MESSAGE_LISTED};
+    const struct directory_key *key;
+    uint64_t at = m->list.from;
+
+    while (answer.listed.count < KV_LISTED_MAX &&
+           (key = directory_walk(d, &at)) != NULL) {
+        if (key->doomed == 0) {
+            fill_listing(key, &listings[answer.listed.count++]);
+        }
+    }
+    answer.listed.keys = listings;
+    answer.listed.next = answer.listed.count == KV_LISTED_MAX ? at : 0;
+    guest_answer(g, &answer, id, NULL, 0);
     return KV_OK;
 }
 

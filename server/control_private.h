@@ -3,7 +3,8 @@
  *
  *   control.c        links: who comes, what they may say, who goes
  *   control_join.c   Join and Enlist
- *   control_keys.c   Key, Barrier, Leave
+ *   control_keys.c   Key, List, Barrier, Leave
+ *   control_delete.c Delete
  *   control_dead.c   Dead: who has not been heard of
  *   control_wait.c   answers, and requests that wait for one
  */
@@ -55,6 +56,10 @@ void guest_answer_error(struct guest *g, uint64_t id, enum kv_status status,
 void guest_park(struct guest *g, enum park_kind kind, uint64_t id,
                 const struct key_desc *key);
 
+/* Where the key's slices are. */
+void guest_answer_placed(struct guest *g, uint64_t id,
+                         const struct directory_key *key);
+
 /* Take one out, to be answered. */
 struct guest *control_unpark(struct control *c, struct parked *p, uint64_t *id);
 
@@ -71,6 +76,10 @@ enum kv_status control_on_enlist(struct guest *g, uint64_t id,
                                  const struct message *m);
 enum kv_status control_on_key(struct guest *g, uint64_t id,
                               const struct message *m);
+enum kv_status control_on_list(struct guest *g, uint64_t id,
+                               const struct message *m);
+enum kv_status control_on_delete(struct guest *g, uint64_t id,
+                                 const struct message *m);
 enum kv_status control_on_barrier(struct guest *g, uint64_t id,
                                   const struct message *m);
 enum kv_status control_on_leave(struct guest *g, uint64_t id);

@@ -24,6 +24,20 @@ void guest_answer_ok(struct guest *g, uint64_t id)
     guest_answer(g, &m, id, NULL, 0);
 }
 
+void guest_answer_placed(struct guest *g, uint64_t id,
+                         const struct directory_key *key)
+{
+    struct message m = {.kind = MESSAGE_PLACED};
+
+    m.placed.key_id = key->id;
+    m.placed.slice_count = key->slice_count;
+    m.placed.doomed = key->doomed != 0;
+    m.placed.deletions =
+        key->doomed != 0 ? key->doomed : ledger_deletions(&g->control->ledger);
+    guest_answer(g, &m, id, key->placement,
+                 (size_t)key->slices * DIRECTORY_ENTRY_SIZE);
+}
+
 void guest_answer_error(struct guest *g, uint64_t id, enum kv_status status,
                         const char *text)
 {

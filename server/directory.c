@@ -17,11 +17,6 @@
 #define STREAK_MAX (64u << 10)
 #define STREAK_PART 8
 
-struct directory_load {
-    uint64_t bytes;
-    uint32_t shard;
-};
-
 /* --- Texts --------------------------------------------------------------- */
 
 size_t key_identity(const struct key_desc *desc,
@@ -67,25 +62,24 @@ static void desc_text(const struct key_desc *desc, char *out, size_t size)
 
 /* --- Placement ----------------------------------------------------------- */
 
-static bool lighter(const struct directory_load *a,
-                    const struct directory_load *b)
+static bool lighter(const struct directory *d, uint32_t a, uint32_t b)
 {
-    return a->bytes != b->bytes ? a->bytes < b->bytes : a->shard < b->shard;
+    return d->load[a] != d->load[b] ? d->load[a] < d->load[b] : a < b;
 }
 
-/* The top has become heavier: let it sink to its place. */
-static void sink(struct directory_load *heap, size_t count)
+/* What stands at `at` has become heavier: let it sink to its place. */
+static void sink(const struct directory *d, size_t at)
 {
-    size_t at = 0;
+    uint32_t *heap = d->heap;
 
     for (;;) {
         size_t child = 2 * at + 1;
-        struct directory_load swap;
+        uint32_t swap;
 
-        if (child + 1 < count && lighter(&heap[child + 1], &heap[child])) {
+        if (child + 1 < d->shards && lighter(d, heap[child + 1], heap[child])) {
             child++;
         }
-        if (child >= count || !lighter(&heap[child], &heap[at])) {
+        if (child >= d->shards || !lighter(d, heap[child], heap[at])) {
             return;
         }
         swap = heap[at];
@@ -98,7 +92,7 @@ static void sink(struct directory_load *heap, size_t count)
 /* Bytes in a row, for the shard on top. */
 static uint64_t streak_max(const struct directory *d)
 {
-    uint64_t part = d->heap[0].bytes / STREAK_PART;
+    uint64_t part = d->load[d->heap[0]] / STREAK_PART;
     uint64_t most = d->slice_bytes < STREAK_MAX ? d->slice_bytes : STREAK_MAX;
 
     return part < most ? part : most;
@@ -110,22 +104,64 @@ static uint32_t choose(struct directory *d, uint64_t size)
 {
     if (d->streak > 0 && d->streak + size > streak_max(d)) {
         d->streak = 0;
-        sink(d->heap, d->shards);
+        sink(d, 0);
     }
-    d->heap[0].bytes += size;
+    d->load[d->heap[0]] += size;
     d->streak += size;
-    return d->heap[0].shard;
+    return d->heap[0];
 }
 
-static void place(struct directory *d, struct directory_key *key, size_t size)
+static uint64_t slice_size(const struct directory_key *key, uint32_t index)
+{
+    uint64_t left = key->count - index * key->slice_count;
+    uint64_t count = left < key->slice_count ? left : key->slice_count;
+
+    return count * kv_dtype_size((enum kv_dtype)key->desc.dtype);
+}
+
+static uint32_t place_of(const struct directory_key *key, uint32_t index)
+{
+    return bytes_get_u32(key->placement + (size_t)index * DIRECTORY_ENTRY_SIZE);
+}
+
+static void place(struct directory *d, struct directory_key *key)
 {
     for (uint32_t i = 0; i < key->slices; i++) {
-        uint64_t left = key->count - i * key->slice_count;
-        uint64_t count = left < key->slice_count ? left : key->slice_count;
-
         bytes_put_u32(key->placement + (size_t)i * DIRECTORY_ENTRY_SIZE,
-                      choose(d, count * size));
+                      choose(d, slice_size(key, i)));
     }
+}
+
+/* Any of them may be lighter or heavier now. */
+static void order_all(struct directory *d)
+{
+    d->streak = 0;
+    for (size_t at = d->shards / 2; at-- > 0;) {
+        sink(d, at);
+    }
+}
+
+static void unplace(struct directory *d, const struct directory_key *key)
+{
+    for (uint32_t i = 0; i < key->slices; i++) {
+        d->load[place_of(key, i)] -= slice_size(key, i);
+    }
+    order_all(d);
+}
+
+static enum kv_status replace(struct directory *d,
+                              const struct directory_key *key)
+{
+    for (uint32_t i = 0; i < key->slices; i++) {
+        if (place_of(key, i) >= d->shards) {
+            return KV_EDATALOSS;
+        }
+    }
+    for (uint32_t i = 0; i < key->slices; i++) {
+        d->load[place_of(key, i)] += slice_size(key, i);
+    }
+    order_all(d);
+    return KV_OK;
 }
 
 /* --- Keys ---------------------------------------------------------------- */
@@ -222,23 +258,6 @@ static enum kv_status cut(const struct directory *d,
     return KV_OK;
 }
 
-static bool reserve(struct directory *d)
-{
-    uint32_t capacity = d->capacity == 0 ? 64 : d->capacity * 2;
-    void *keys;
-
-    if (d->count < d->capacity) {
-        return true;
-    }
-    keys = mem_realloc(d->keys, capacity * sizeof(struct directory_key *));
-    if (keys == NULL) {
-        return false;
-    }
-    d->keys = keys;
-    d->capacity = capacity;
-    return true;
-}
-
 /* A copy that owns its parts; NULL when out of memory. */
 static struct directory_key *make_key(const struct directory_key *cut_key,
                                       const struct key_desc *desc)
@@ -263,6 +282,65 @@ static struct directory_key *make_key(const struct directory_key *cut_key,
     return key;
 }
 
+static enum kv_status enter(struct directory *d, struct directory_key *key)
+{
+    unsigned char identity[KEY_IDENTITY_MAX];
+    size_t size = key_identity(&key->desc, identity);
+    enum kv_status status = strmap_put(&d->by_identity, identity, size, key);
+
+    if (status != KV_OK) {
+        return status;
+    }
+    status = roll_add(&d->by_id, key->id, key);
+    if (status != KV_OK) {
+        (void)strmap_remove(&d->by_identity, identity, size);
+        return status;
+    }
+    d->count++;
+    return KV_OK;
+}
+
+static void leave(struct directory *d, struct directory_key *key)
+{
+    unsigned char identity[KEY_IDENTITY_MAX];
+    size_t size = key_identity(&key->desc, identity);
+
+    KV_CHECK(strmap_remove(&d->by_identity, identity, size) == key);
+    KV_CHECK(roll_remove(&d->by_id, key->id) == key);
+    d->count--;
+    free_key(key);
+}
+
+/* Entered, but not placed. */
+static enum kv_status make(struct directory *d, const struct key_desc *desc,
+                           uint64_t id, struct directory_key **out, char *error,
+                           size_t error_size)
+{
+    struct directory_key shape = {.id = (uint32_t)id};
+    struct directory_key *key;
+    enum kv_status status = cut(d, desc, &shape, error, error_size);
+
+    if (status == KV_OK && id > UINT32_MAX) {
+        snprintf(error, error_size, "the job has used up all ids of keys");
+        return KV_ETOOBIG;
+    }
+    if (status != KV_OK) {
+        return status;
+    }
+    snprintf(error, error_size, "the root is out of memory");
+    key = make_key(&shape, desc);
+    if (key == NULL) {
+        return KV_ENOMEM;
+    }
+    status = enter(d, key);
+    if (status != KV_OK) {
+        free_key(key);
+        return status;
+    }
+    *out = key;
+    return KV_OK;
+}
+
 /* --- Public -------------------------------------------------------------- */
 
 enum kv_status directory_init(struct directory *d, uint32_t shards,
@@ -272,29 +350,36 @@ enum kv_status directory_init(struct directory *d, uint32_t shards,
     KV_CHECK(shards > 0 && slice_bytes >= KV_SLICE_ALIGN * sizeof(float));
     d->shards = shards;
     d->slice_bytes = slice_bytes;
+    roll_init(&d->by_id);
     strmap_init(&d->by_identity);
+    d->load = mem_zalloc(shards, sizeof *d->load);
     d->heap = mem_zalloc(shards, sizeof *d->heap);
-    if (d->heap == NULL) {
+    if (d->load == NULL || d->heap == NULL) {
+        directory_fini(d);
         return KV_ENOMEM;
     }
     for (uint32_t i = 0; i < shards; i++) {
-        d->heap[i].shard = i; /* All equal, in order: a heap. */
+        d->heap[i] = i; /* All equal, in order: a heap. */
     }
     return KV_OK;
 }
 
 void directory_fini(struct directory *d)
 {
-    for (uint32_t i = 0; i < d->count; i++) {
-        free_key(d->keys[i]);
+    struct directory_key *key;
+    uint64_t at = 0;
+
+    while ((key = roll_walk(&d->by_id, &at)) != NULL) {
+        free_key(key);
     }
-    mem_free(d->keys);
+    roll_fini(&d->by_id);
+    mem_free(d->load);
     mem_free(d->heap);
     strmap_fini(&d->by_identity);
 }
 
-const struct directory_key *directory_find(const struct directory *d,
-                                           const struct key_desc *desc)
+struct directory_key *directory_find(const struct directory *d,
+                                     const struct key_desc *desc)
 {
     unsigned char identity[KEY_IDENTITY_MAX];
     size_t size = key_identity(desc, identity);
@@ -302,33 +387,74 @@ const struct directory_key *directory_find(const struct directory *d,
     return strmap_get(&d->by_identity, identity, size);
 }
 
+const struct directory_key *directory_walk(const struct directory *d,
+                                           uint64_t *at)
+{
+    return roll_walk(&d->by_id, at);
+}
+
 enum kv_status directory_add(struct directory *d, const struct key_desc *desc,
-                             const struct directory_key **out, char *error,
+                             struct directory_key **out, char *error,
                              size_t error_size)
 {
-    unsigned char identity[KEY_IDENTITY_MAX];
-    size_t size = key_identity(desc, identity);
-    struct directory_key shape = {.id = d->count};
-    struct directory_key *key;
-    enum kv_status status = cut(d, desc, &shape, error, error_size);
+    struct directory_key *key = NULL;
+    enum kv_status status =
+        make(d, desc, d->by_id.next, &key, error, error_size);
 
     if (status != KV_OK) {
         return status;
     }
-    snprintf(error, error_size, "the root is out of memory");
-    key = reserve(d) ? make_key(&shape, desc) : NULL;
-    if (key == NULL) {
-        return KV_ENOMEM;
-    }
-    status = strmap_put(&d->by_identity, identity, size, key);
-    if (status != KV_OK) {
-        free_key(key);
-        return status;
-    }
-    d->keys[d->count++] = key;
-    place(d, key, kv_dtype_size((enum kv_dtype)desc->dtype));
+    place(d, key);
     *out = key;
     return KV_OK;
+}
+
+static enum kv_status restore(struct directory *d,
+                              const struct directory_key *was,
+                              struct directory_key *key)
+{
+    if (key->slices != was->slices) {
+        return KV_EDATALOSS;
+    }
+    memcpy(key->placement, was->placement,
+           (size_t)key->slices * DIRECTORY_ENTRY_SIZE);
+    key->doomed = was->doomed;
+    key->record = was->record;
+    return replace(d, key);
+}
+
+enum kv_status directory_restore(struct directory *d,
+                                 const struct directory_key *was,
+                                 struct directory_key **out, char *error,
+                                 size_t error_size)
+{
+    struct directory_key *key = NULL;
+    char name[KEY_TEXT_MAX];
+    enum kv_status status = KV_EDATALOSS;
+
+    if (was->id >= d->by_id.next) {
+        status = make(d, &was->desc, was->id, &key, error, error_size);
+    }
+    if (status == KV_OK) {
+        status = restore(d, was, key);
+    }
+    if (status == KV_EDATALOSS) {
+        key_text(&was->desc, name, sizeof name);
+        snprintf(error, error_size,
+                 "what the root's arena has of %s makes no sense", name);
+    }
+    if (status == KV_OK) {
+        *out = key;
+    } else if (key != NULL) {
+        leave(d, key);
+    }
+    return status;
+}
+
+void directory_remove(struct directory *d, struct directory_key *key)
+{
+    unplace(d, key);
+    leave(d, key);
 }
 
 enum kv_status directory_compare(const struct directory_key *key, uint32_t rank,

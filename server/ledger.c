@@ -8,15 +8,26 @@
 
 enum { RECORD_KEY = 1, RECORD_SERVER = 2, RECORD_RANK = 3 };
 
-enum { WORD_SERVERS, WORD_SLICE_BYTES, WORD_POLICY, WORD_BARRIER };
+enum {
+    WORD_SERVERS,
+    WORD_SLICE_BYTES,
+    WORD_POLICY,
+    WORD_BARRIER,
+    WORD_DELETIONS,
+    WORD_NEXT_ID
+};
 
 struct key_record {
+    uint64_t doomed; /* Number of its deletion; 0: it is not deleted. */
     uint64_t shape[KV_DIMS_MAX];
     int64_t number;
+    uint32_t id;
     uint32_t dtype, dims;
     uint32_t storage;
     uint32_t named; /* Else the key is `number`. */
+    uint32_t slices;
     char name[KV_KEY_NAME_MAX + 1];
+    unsigned char placement[];
 };
 
 struct server_record {
@@ -117,30 +128,41 @@ void ledger_close(struct ledger *l)
     }
 }
 
+static enum kv_status replay_key(struct key_record *k, struct directory *d,
+                                 char *error, size_t error_size)
+{
+    struct directory_key *key, was = {.id = k->id,
+                                      .slices = k->slices,
+                                      .placement = k->placement,
+                                      .doomed = k->doomed,
+                                      .record = k};
+
+    was.desc = (struct key_desc){.number = k->number,
+                                 .dtype = k->dtype,
+                                 .dims = k->dims,
+                                 .storage = (enum kv_storage)k->storage};
+    was.desc.name = k->named != 0 ? k->name : NULL;
+    memcpy(was.desc.shape, k->shape, sizeof was.desc.shape);
+    return directory_restore(d, &was, &key, error, error_size);
+}
+
 enum kv_status ledger_replay(const struct ledger *l, struct directory *d,
                              char *error, size_t error_size)
 {
-    const struct directory_key *key;
+    uint64_t next_id = arena_words(l->arena)[WORD_NEXT_ID];
     uint32_t kind = 0;
 
     for (void *b = arena_next(l->arena, NULL, &kind); b != NULL;
          b = arena_next(l->arena, b, &kind)) {
-        const struct key_record *k = b;
-        struct key_desc desc = {.number = k->number,
-                                .dtype = k->dtype,
-                                .dims = k->dims,
-                                .storage = (enum kv_storage)k->storage};
-        enum kv_status status;
+        enum kv_status status =
+            kind == RECORD_KEY ? replay_key(b, d, error, error_size) : KV_OK;
 
-        if (kind != RECORD_KEY) {
-            continue;
-        }
-        desc.name = k->named != 0 ? k->name : NULL;
-        memcpy(desc.shape, k->shape, sizeof desc.shape);
-        status = directory_add(d, &desc, &key, error, error_size);
         if (status != KV_OK) {
             return status;
         }
+    }
+    if (d->by_id.next < next_id) {
+        d->by_id.next = next_id;
     }
     return KV_OK;
 }
@@ -187,33 +209,54 @@ void ledger_rank(struct ledger *l, uint32_t rank, const struct roster_rank *k)
     arena_keep(l->arena, record, RECORD_RANK);
 }
 
-void *ledger_key(struct ledger *l, const struct key_desc *desc)
+enum kv_status ledger_key(struct ledger *l, struct directory_key *key)
 {
-    struct key_record *k = arena_alloc(l->arena, sizeof *k);
+    const struct key_desc *desc = &key->desc;
+    size_t size = (size_t)key->slices * DIRECTORY_ENTRY_SIZE;
+    struct key_record *k = arena_alloc(l->arena, sizeof *k + size);
 
     if (k == NULL) {
-        return NULL;
+        return KV_ENOSPC;
     }
     memset(k, 0, sizeof *k);
     memcpy(k->shape, desc->shape, desc->dims * sizeof k->shape[0]);
     k->number = desc->number;
+    k->id = key->id;
     k->dtype = desc->dtype;
     k->dims = desc->dims;
     k->storage = desc->storage;
     k->named = desc->name != NULL;
+    k->slices = key->slices;
     snprintf(k->name, sizeof k->name, "%s",
              desc->name == NULL ? "" : desc->name);
-    return k;
+    memcpy(k->placement, key->placement, size);
+    arena_keep(l->arena, k, RECORD_KEY);
+    key->record = k;
+    return KV_OK;
 }
 
-void ledger_keep_key(struct ledger *l, void *record)
+void ledger_doom(struct ledger *l, struct directory_key *key)
 {
-    arena_keep(l->arena, record, RECORD_KEY);
+    struct key_record *k = key->record;
+    uint64_t number = ledger_deletions(l) + 1;
+
+    arena_store(&arena_words(l->arena)[WORD_DELETIONS], number);
+    arena_store(&k->doomed, number);
+    key->doomed = number;
 }
 
-void ledger_drop_key(struct ledger *l, void *record)
+void ledger_forget(struct ledger *l, struct directory_key *key,
+                   uint64_t next_id)
 {
-    arena_release(l->arena, record);
+    arena_store(&arena_words(l->arena)[WORD_NEXT_ID], next_id);
+    arena_unkeep(l->arena, key->record);
+    arena_release(l->arena, key->record);
+    key->record = NULL;
+}
+
+uint64_t ledger_deletions(const struct ledger *l)
+{
+    return arena_words(l->arena)[WORD_DELETIONS];
 }
 
 void ledger_policy(struct ledger *l, uint32_t policy)

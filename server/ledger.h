@@ -3,13 +3,17 @@
  *
  * A list of records in the root's arena, and a few numbers. Each record and
  * number becomes durable by one store, before anyone is told of it. Read again
- * in order, it gives the same roster and, as placement is deterministic, the
- * same directory.
+ * in order, it gives the same roster and the same directory: a key's record has
+ * its places, since keys that decided them may be gone.
+ *
+ * A deletion gets a number, and the key's record that number (doomed), before
+ * any shard is told to drop a slice; the record goes once all have.
  *
  * Thread:  the root's main loop; pure but for the arena.
- * Memory:  borrows the arena. A record stays for ever: they are few.
- * Result:  room is made sure of first (ledger_ready, ledger_key), so that a
- *          change is written or refused, never half done.
+ * Memory:  borrows the arena. Records of servers and ranks stay for ever: they
+ *          are few.
+ * Result:  room is made sure of first (ledger_ready), so that a change is
+ *          written or refused, never half done.
  */
 #ifndef KV_SERVER_LEDGER_H
 #define KV_SERVER_LEDGER_H
@@ -43,10 +47,19 @@ void ledger_server(struct ledger *l, uint32_t index,
                    const struct roster_server *s);
 void ledger_rank(struct ledger *l, uint32_t rank, const struct roster_rank *k);
 
-/* A key, not yet written: NULL when there is no room. Then keep it or not. */
-void *ledger_key(struct ledger *l, const struct key_desc *desc);
-void ledger_keep_key(struct ledger *l, void *record);
-void ledger_drop_key(struct ledger *l, void *record);
+/* Remember a key, and where in key->record. KV_ENOSPC. */
+KV_MUST_CHECK enum kv_status ledger_key(struct ledger *l,
+                                        struct directory_key *key);
+
+/* Number its deletion, in key->doomed. */
+void ledger_doom(struct ledger *l, struct directory_key *key);
+
+/* A doomed key has no slices any more; no id below `next_id` comes again. */
+void ledger_forget(struct ledger *l, struct directory_key *key,
+                   uint64_t next_id);
+
+/* The number of the last deletion; 0: there was none. */
+uint64_t ledger_deletions(const struct ledger *l);
 
 void ledger_policy(struct ledger *l, uint32_t policy);
 void ledger_barrier(struct ledger *l, uint64_t passed);

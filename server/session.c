@@ -93,7 +93,10 @@ static void push_slot(struct session *s, const struct message *m,
                       const struct run *run, uint32_t slot, const void *payload,
                       struct buffer *buffer, uint64_t now_ms)
 {
-    if (m->batch.rows) {
+    if (m->batch.reset) {
+        shard_push_reset(s->shard, s->rank, slot, run->round, payload,
+                         run->size, buffer, now_ms);
+    } else if (m->batch.rows) {
         shard_push_rows(s->shard, s->rank, slot, run->round, m->batch.codec,
                         payload, run->size, buffer, now_ms);
     } else {
@@ -111,7 +114,7 @@ static void push_direct(struct session *s, const struct message *m,
     push_slot(s, m, run, run->slot, b->data, b, now_ms);
 }
 
-static void push_rows(struct session *s, const struct message *m,
+static void push_each(struct session *s, const struct message *m,
                       const struct run *run, const unsigned char *at,
                       uint64_t now_ms)
 {
@@ -134,8 +137,8 @@ static enum kv_status on_push(struct session *s, const struct message *m,
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
         const struct run *run = &m->batch.runs[i];
 
-        if (m->batch.rows) {
-            push_rows(s, m, run, at, now_ms);
+        if (m->batch.rows || m->batch.reset) {
+            push_each(s, m, run, at, now_ms);
         } else {
             shard_push_run(s->shard, s->rank, run, m->batch.codec, at, now_ms);
         }
@@ -172,9 +175,15 @@ static enum kv_status on_open(struct session *s, uint64_t request_id,
                               const struct message *m, const void *payload,
                               size_t size)
 {
-    struct slice_desc desc = {
-        m->open.key_id,     m->open.slice,  m->open.dtype, m->open.count,
-        m->open.row_length, m->open.slices, m->open.plain, m->open.width};
+    struct slice_desc desc = {.key_id = m->open.key_id,
+                              .slice = m->open.slice,
+                              .dtype = m->open.dtype,
+                              .count = m->open.count,
+                              .row_length = m->open.row_length,
+                              .slices = m->open.slices,
+                              .plain = m->open.plain,
+                              .width = m->open.width,
+                              .deletions = m->open.deletions};
 
     shard_open(s->shard, s->rank, request_id, &desc, size > 0 ? payload : NULL,
                size);
@@ -202,18 +211,17 @@ static void send_rounds(struct session *s)
 {
     struct run runs[KV_BATCH_RUNS_MAX];
     struct message m = {.kind = MESSAGE_ROUNDS, .batch = {.runs = runs}};
-    uint32_t slots = shard_slots(s->shard);
+    uint64_t round;
 
-    for (uint32_t slot = 0; slot < slots; slot++) {
-        uint64_t round = shard_pushed(s->shard, s->rank, slot);
-
+    for (uint32_t slot = 0; shard_pushed(s->shard, s->rank, &slot, &round);
+         slot++) {
         if (!message_add(&m.batch, slot, round, 0)) {
             s->io->send(s->io->ctx, &m, 0, NULL, 0, NULL, NULL);
             m.batch.run_count = 0;
             KV_CHECK(message_add(&m.batch, slot, round, 0));
         }
     }
-    if (slots > 0) {
+    if (m.batch.run_count > 0) {
         s->io->send(s->io->ctx, &m, 0, NULL, 0, NULL, NULL);
     }
 }
@@ -235,11 +243,44 @@ static void on_hyper(struct session *s, uint64_t request_id,
                      const struct message *m)
 {
     char error[KV_OPTIM_ERROR_MAX] = "";
-    struct hyper_change change = {m->hyper.param, m->hyper.value,
-                                  m->hyper.round, m->hyper.one, m->hyper.slot};
+    struct hyper_change change = {m->hyper.param,  m->hyper.value,
+                                  m->hyper.round,  m->hyper.one,
+                                  m->hyper.key_id, m->hyper.slice};
     enum kv_status status = shard_hyper(s->shard, &change, error, sizeof error);
 
     session_reply(s, request_id, status, error);
+}
+
+/* Whatever was answered before goes out before, so that nothing about the slice
+ * comes after. */
+static void on_drop(struct session *s, uint64_t request_id,
+                    const struct message *m)
+{
+    shard_drop(s->shard, m->drop.key_id, m->drop.slice, m->drop.deletion);
+    session_flush(s);
+    session_reply(s, request_id, KV_OK, NULL);
+}
+
+static void on_request(struct session *s, uint64_t request_id,
+                       const struct message *m)
+{
+    switch (m->kind) {
+    case MESSAGE_OPTIMIZER:
+        on_optimizer(s, request_id, m);
+        break;
+    case MESSAGE_HYPER:
+        on_hyper(s, request_id, m);
+        break;
+    case MESSAGE_MEMBER:
+        on_member(s, request_id, m);
+        break;
+    case MESSAGE_DROP:
+        on_drop(s, request_id, m);
+        break;
+    default:
+        session_version(s, request_id, m->version.key_id, m->version.slice);
+        break;
+    }
 }
 
 enum kv_status session_frame(struct session *s, uint64_t request_id,
@@ -259,6 +300,8 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
     case MESSAGE_OPTIMIZER:
     case MESSAGE_HYPER:
     case MESSAGE_MEMBER:
+    case MESSAGE_DROP:
+    case MESSAGE_VERSION:
         break;
     default:
         return broken(s, "a message that a worker does not send to a shard");
@@ -269,12 +312,6 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
     if (m->kind == MESSAGE_OPEN) {
         return on_open(s, request_id, m, payload, payload_size);
     }
-    if (m->kind == MESSAGE_OPTIMIZER) {
-        on_optimizer(s, request_id, m);
-    } else if (m->kind == MESSAGE_MEMBER) {
-        on_member(s, request_id, m);
-    } else {
-        on_hyper(s, request_id, m);
-    }
+    on_request(s, request_id, m);
     return KV_OK;
 }

@@ -82,6 +82,9 @@ void session_norms(struct session *s, uint32_t slot, uint64_t round,
 
 /* Send what is batched. After each frame that was handled, for every session
  * that got answers. */
+void session_version(struct session *s, uint64_t request_id, uint32_t key_id,
+                     uint32_t slice);
+
 void session_flush(struct session *s);
 
 /* Are there answers to flush? */

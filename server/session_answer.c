@@ -138,6 +138,20 @@ void session_opened(struct session *s, uint64_t request_id,
     send(s, &m, request_id);
 }
 
+void session_version(struct session *s, uint64_t request_id, uint32_t key_id,
+                     uint32_t slice)
+{
+    struct message m = {.kind = MESSAGE_VERSIONED};
+    enum kv_status status =
+        shard_version(s->shard, key_id, slice, &m.versioned.rounds);
+
+    if (status != KV_OK) {
+        session_reply(s, request_id, status, SHARD_DELETED);
+        return;
+    }
+    send(s, &m, request_id);
+}
+
 void session_stalled(struct session *s, uint32_t slot, uint64_t round,
                      uint32_t seconds, const uint32_t *missing,
                      const bool *connected, uint32_t missing_count)

@@ -88,6 +88,9 @@ enum kv_status shard_no_memory(struct shard *s)
 enum kv_status shard_no_slot(struct shard *s, uint32_t rank, uint32_t slot,
                              const char *verb)
 {
+    if (slot < s->slots) {
+        return shard_refuse(s, KV_ENOTFOUND, SHARD_DELETED);
+    }
     return shard_refuse(s, KV_ENOTFOUND,
                         "rank %u %s slot %u: this shard has %u slices", rank,
                         verb, slot, s->slots);
@@ -153,14 +156,15 @@ static size_t state_bytes(const struct entry *e)
 
 void shard_census(const struct shard *s, struct shard_census *out)
 {
+    const struct entry *e;
+
     memset(out, 0, sizeof *out);
-    out->slices = s->slots;
-    for (uint32_t slot = 0; slot < s->slots; slot++) {
-        const struct entry *e = shard_entry(s, slot);
+    out->slices = s->slices.count;
+    for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
         const struct value *v = e->value;
 
-        if (v->round > out->rounds_max) {
-            out->rounds_max = v->round;
+        if (message_rounds(v->round) > out->rounds_max) {
+            out->rounds_max = message_rounds(v->round);
         }
         out->value_bytes += e->count * kv_dtype_size(e->dtype);
         out->state_bytes += state_bytes(e);

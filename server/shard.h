@@ -105,9 +105,10 @@ KV_MUST_CHECK enum kv_status shard_member(struct shard *s, uint32_t rank,
 bool shard_is_member(const struct shard *s, uint32_t rank);
 uint32_t shard_left(const struct shard *s); /* Ranks that are none. */
 
-/* The last push of this rank that is committed, or that it has missed. */
-uint64_t shard_pushed(const struct shard *s, uint32_t rank, uint32_t slot);
-uint32_t shard_slots(const struct shard *s);
+/* The last push of this rank that is committed, or that it has missed, of the
+ * first slice from *slot on, which becomes its slot. False: there is none. */
+bool shard_pushed(const struct shard *s, uint32_t rank, uint32_t *slot,
+                  uint64_t *round);
 
 struct slice_desc {
     uint32_t key_id, slice;
@@ -117,12 +118,28 @@ struct slice_desc {
     uint32_t slices;     /* Of the key. */
     bool plain;          /* No trust ratio for it (lars). */
     uint64_t width;      /* Of a dense row; 0: rows are cut. */
+    uint64_t deletions;  /* The last that the root knew of, when it said so. */
 };
 
 /* Create (value != NULL, borrowed, size bytes) or attach. `opened` runs at
- * once, or, for one that is not there yet, when it is. */
+ * once, or, for one that is not there yet, when it is. KV_EAGAIN: the key may
+ * have been deleted meanwhile; ask the root again. */
 void shard_open(struct shard *s, uint32_t rank, uint64_t request_id,
                 const struct slice_desc *desc, const void *value, size_t size);
+
+/* What those are told who have to do with a slice that is gone. */
+#define SHARD_DELETED "the key was deleted"
+
+/* The slice goes, with its memory, if it is there: what waits for it is
+ * answered KV_ENOTFOUND. `deletion` is the root's number of it: whoever wants
+ * to open a slice that is not there must have heard of that one. */
+void shard_drop(struct shard *s, uint32_t key_id, uint32_t slice,
+                uint64_t deletion);
+
+/* Rounds committed. KV_ENOTFOUND. */
+KV_MUST_CHECK enum kv_status shard_version(const struct shard *s,
+                                           uint32_t key_id, uint32_t slice,
+                                           uint64_t *version);
 
 /* The contribution of `rank`: `size` bytes in `codec`. When `buffer` is not
  * NULL it holds the payload and is taken; else the payload is borrowed. */
@@ -140,6 +157,13 @@ void shard_push_run(struct shard *s, uint32_t rank, const struct run *run,
 void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, uint32_t codec, const void *payload,
                      size_t size, struct buffer *buffer, uint64_t now_ms);
+
+/* The rank's part in a round that begins the value anew, with fresh state: the
+ * value, or nothing, when another rank brings it. All parts of a round are
+ * such, or none: KV_EMISMATCH, to all who are in it. */
+void shard_push_reset(struct shard *s, uint32_t rank, uint32_t slot,
+                      uint64_t round, const void *value, size_t size,
+                      struct buffer *buffer, uint64_t now_ms);
 
 /* The whole value. */
 void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round);
@@ -184,8 +208,8 @@ struct hyper_change {
     const char *name;
     double value;
     uint64_t round;
-    bool one; /* `slot` alone. */
-    uint32_t slot;
+    bool one; /* This slice alone. */
+    uint32_t key_id, slice;
 };
 
 /* KV_EINVAL: no such number or value, or the round is committed. */

@@ -26,7 +26,7 @@ static struct own_block *new_own(struct shard *s, const struct entry *e,
         *count = e->own->hyper_count;
         memcpy(list, e->own->hypers, *count * sizeof *list);
     }
-    *count = kv_hyper_forget(list, *count, e->value->round + 1);
+    *count = kv_hyper_forget(list, *count, shard_rounds(e) + 1);
     if (!kv_hyper_fits(list, *count, KV_HYPER_OWN_MAX, h)) {
         return NULL;
     }
@@ -75,9 +75,9 @@ static enum kv_status change_own(struct shard *s, struct entry *e,
 
 void shard_drop_own(struct shard *s)
 {
-    for (uint32_t slot = 0; slot < s->slots; slot++) {
-        struct entry *e = shard_entry(s, slot);
+    struct entry *e;
 
+    for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
         if (e->own != NULL && e->own->generation != s->generation) {
             set_own(s, e, NULL);
         }
@@ -107,12 +107,10 @@ enum kv_status shard_recover_own(struct shard *s, struct entry *e)
 /* The slice that is behind all others; NULL: there is no slice. */
 static const struct entry *last_of_all(const struct shard *s)
 {
-    const struct entry *last = NULL;
+    const struct entry *last = NULL, *e;
 
-    for (uint32_t slot = 0; slot < s->slots; slot++) {
-        const struct entry *e = shard_entry(s, slot);
-
-        if (last == NULL || e->value->round < last->value->round) {
+    for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
+        if (last == NULL || shard_rounds(e) < shard_rounds(last)) {
             last = e;
         }
     }
@@ -127,7 +125,7 @@ static enum kv_status too_many(const struct entry *last, const char *name,
              "%u, which is at round %" PRIu64,
              name, KV_HYPER_ALL_MAX, last == NULL ? 0 : last->key_id,
              last == NULL ? 0 : last->slice,
-             last == NULL ? 0 : last->value->round);
+             last == NULL ? 0 : shard_rounds(last));
     return KV_ENOSPC;
 }
 
@@ -142,7 +140,7 @@ static enum kv_status change_all(struct shard *s, const struct kv_hyper *h,
         const struct entry *last = last_of_all(s);
 
         count = kv_hyper_forget(list, count,
-                                last == NULL ? 1 : last->value->round + 1);
+                                last == NULL ? 1 : shard_rounds(last) + 1);
         if (!kv_hyper_fits(list, count, KV_HYPER_ALL_MAX, h)) {
             return too_many(last, h->name, why);
         }
@@ -159,13 +157,13 @@ static enum kv_status change_all(struct shard *s, const struct kv_hyper *h,
 static const struct entry *too_far(const struct shard *s,
                                    const struct entry *one, uint64_t round)
 {
-    if (one != NULL) {
-        return one->value->round >= round ? one : NULL;
-    }
-    for (uint32_t slot = 0; slot < s->slots; slot++) {
-        const struct entry *e = shard_entry(s, slot);
+    const struct entry *e;
 
-        if (e->value->round >= round) {
+    if (one != NULL) {
+        return shard_rounds(one) >= round ? one : NULL;
+    }
+    for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
+        if (shard_rounds(e) >= round) {
             return e;
         }
     }
@@ -193,7 +191,7 @@ static enum kv_status make(struct shard *s, const struct entry *one,
     uint64_t round = c->round;
 
     if (one != NULL && round == 0) {
-        round = one->value->round + 1;
+        round = shard_rounds(one) + 1;
     }
     kv_hyper_apply(s->spec_block->hypers, s->spec_block->hyper_count, round,
                    &spec, &scale);
@@ -208,7 +206,9 @@ static enum kv_status make(struct shard *s, const struct entry *one,
 enum kv_status shard_hyper(struct shard *s, const struct hyper_change *c,
                            char *error, size_t error_size)
 {
-    struct entry *one = c->one ? shard_entry(s, c->slot) : NULL;
+    struct entry *one =
+        c->one ? map_get(&s->slices, shard_slice_key(c->key_id, c->slice))
+               : NULL;
     struct sentence_at why = {error, error_size};
     const struct entry *far;
     enum kv_status status;
@@ -222,8 +222,8 @@ enum kv_status shard_hyper(struct shard *s, const struct hyper_change *c,
         return KV_EINVAL;
     }
     if (c->one && one == NULL) {
-        snprintf(error, error_size, "%s of slot %u: this shard has %u slices",
-                 c->name, c->slot, s->slots);
+        snprintf(error, error_size, "%s of key %u slice %u: %s", c->name,
+                 c->key_id, c->slice, SHARD_DELETED);
         return KV_ENOTFOUND;
     }
     status = make(s, one, c, &h, why);
@@ -236,7 +236,7 @@ enum kv_status shard_hyper(struct shard *s, const struct hyper_change *c,
                  "%s cannot change from round %" PRIu64 " on: key %u slice %u "
                  "has committed round %" PRIu64
                  "; state a later one, or 0 for the next",
-                 c->name, c->round, far->key_id, far->slice, far->value->round);
+                 c->name, c->round, far->key_id, far->slice, shard_rounds(far));
         return KV_EINVAL;
     }
     return one != NULL ? change_own(s, one, &h, why) : change_all(s, &h, why);

@@ -18,17 +18,19 @@ uint32_t shard_left(const struct shard *s)
     return s->workers - s->members;
 }
 
-uint64_t shard_pushed(const struct shard *s, uint32_t rank, uint32_t slot)
+bool shard_pushed(const struct shard *s, uint32_t rank, uint32_t *slot,
+                  uint64_t *round)
 {
-    const struct entry *e = shard_entry(s, slot);
-    struct policy_view v = shard_view(s, e);
+    const struct entry *e = shard_each(s, slot);
+    struct policy_view v;
 
-    return s->policy->committed(&v, rank);
-}
-
-uint32_t shard_slots(const struct shard *s)
-{
-    return s->slots;
+    if (e == NULL) {
+        return false;
+    }
+    v = shard_view(s, e);
+    *slot = e->slot;
+    *round = s->policy->committed(&v, rank);
+    return true;
 }
 
 /* --- What a change of members does to open rounds ------------------------- */
@@ -44,8 +46,9 @@ static void measure_later(struct shard *s)
 
 static void close_complete(struct shard *s)
 {
-    for (uint32_t slot = 0; slot < s->slots; slot++) {
-        struct entry *e = shard_entry(s, slot);
+    struct entry *e;
+
+    for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
         struct policy_view v = shard_view(s, e);
 
         if (e->arrived > 0 && s->policy->closes(&v)) {

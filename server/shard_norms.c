@@ -89,7 +89,7 @@ void shard_norms_end(struct shard *s, struct entry *e)
 void shard_free_norms(struct shard *s)
 {
     for (uint32_t slot = 0; slot < s->slots; slot++) {
-        shard_norms_end(s, shard_entry(s, slot));
+        shard_norms_end(s, shard_entry(s, slot)); /* A free one has none. */
     }
     while (s->idle_measures != NULL) {
         struct measure *m = s->idle_measures;
@@ -168,7 +168,7 @@ enum kv_status shard_norms_ready(struct shard *s, struct entry *e, bool *ready)
 void shard_totals(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
                   uint32_t pass, const double *totals)
 {
-    struct entry *e = shard_entry(s, slot);
+    struct entry *e = shard_entry_of(s, slot, round);
 
     KV_CHECK(rank < s->workers);
     if (e == NULL || e->measure == NULL || e->value->round + 1 != round ||

@@ -103,6 +103,14 @@ static void attach(struct shard *s, uint32_t rank, uint64_t request_id,
 
 /* --- Wait ----------------------------------------------------------------- */
 
+/* Whoever opens a slice that is not there, and has asked the root before the
+ * last deletion, may mean one that was dropped: nobody would ever create it. */
+static enum kv_status ask_again(struct shard *s)
+{
+    return shard_refuse(s, KV_EAGAIN,
+                        "a key was deleted meanwhile: ask the root again");
+}
+
 static struct awaited *await(struct shard *s, uint64_t key)
 {
     struct awaited *w = map_get(&s->awaited, key);
@@ -186,6 +194,23 @@ static void serve_waiting(struct shard *s, uint64_t key, const struct entry *e)
     free_if_unwanted(s, w);
 }
 
+void shard_end_waiting(struct shard *s, uint64_t key)
+{
+    struct awaited *w = map_get(&s->awaited, key);
+
+    while (w != NULL && !list_empty(&w->openers)) {
+        struct opener *o =
+            LIST_ENTRY(list_first(&w->openers), struct opener, among_openers);
+        struct opener told = *o;
+
+        free_opener(s, o);
+        refused(s, told.rank, told.request_id, ask_again(s));
+    }
+    if (w != NULL) {
+        free_if_unwanted(s, w);
+    }
+}
+
 void shard_forget_opens(struct shard *s, uint32_t rank)
 {
     struct list *opens = &s->ranks[rank].opens;
@@ -216,7 +241,7 @@ static enum kv_status check_value(struct shard *s, uint32_t rank,
             rank, d->key_id, d->slice, size, kv_dtype_name(dtype), d->count,
             right);
     }
-    if (s->slots >= KV_SLOTS_MAX) {
+    if (s->slots >= KV_SLOTS_MAX && s->free == NULL) {
         return shard_refuse(s, KV_ETOOBIG,
                             "the shard has %u slices, no more go in", s->slots);
     }
@@ -252,7 +277,9 @@ void shard_open(struct shard *s, uint32_t rank, uint64_t request_id,
     enum kv_status status = check_desc(s, rank, desc);
 
     KV_CHECK(rank < s->workers);
-    if (status == KV_OK && e == NULL) {
+    if (status == KV_OK && e == NULL && desc->deletions < shard_deletions(s)) {
+        status = ask_again(s);
+    } else if (status == KV_OK && e == NULL) {
         status = value == NULL ? wait(s, rank, request_id, desc, key)
                                : check_value(s, rank, desc, size);
     }

@@ -89,9 +89,9 @@ static enum kv_status check_room(const struct shard *s,
 {
     struct arena_usage usage;
     uint64_t more = 0;
+    const struct entry *e;
 
-    for (uint32_t slot = 0; slot < s->slots; slot++) {
-        const struct entry *e = shard_entry(s, slot);
+    for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
         size_t now = state_size(&e->shape, e->value->form);
         size_t then = state_size(&e->shape, state_form(spec, e->dtype));
 
@@ -115,10 +115,10 @@ static enum kv_status check_open(const struct shard *s,
                                  const struct kv_optim *optim, char *error,
                                  size_t error_size)
 {
-    for (uint32_t slot = 0; slot < s->slots; slot++) {
-        const struct entry *e = shard_entry(s, slot);
+    const struct entry *e;
 
-        if (e->arrived > 0 && !shard_trains(optim, e)) {
+    for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
+        if (e->arrived > 0 && !e->reset && !shard_trains(optim, e)) {
             snprintf(error, error_size,
                      "key %u slice %u (%s) is none that %s trains, and %u "
                      "ranks have pushed to its round",

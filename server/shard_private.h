@@ -14,6 +14,8 @@
  *   shard_table_norms.c  the same for such a slice
  *   shard_slice.c   slices in the arena: creation, recovery
  *   shard_open.c    create, attach, wait for creation
+ *   shard_drop.c    slices go
+ *   shard_reset.c   a round that begins the value anew
  *   shard_optim.c   the optimizer's settings in the arena
  *   shard_hyper.c   numbers of it that change, for all keys or for one
  *   shard_tune.c    what is in force for a slice's next round
@@ -24,8 +26,9 @@
  *
  * In the arena: a permanent record a slice, which points to its value block;
  * and to settings of its own; one permanent fence table; words that hold the
- * policy and the place of the optimizer's settings. Everything else is made
- * again from those, and from what workers send again.
+ * policy, the place of the optimizer's settings, and the last deletion heard
+ * of. Everything else is made again from those, and from what workers send
+ * again.
  */
 #ifndef KV_SERVER_SHARD_PRIVATE_H
 #define KV_SERVER_SHARD_PRIVATE_H
@@ -40,12 +43,15 @@
 /* --- In the arena --------------------------------------------------------- */
 
 enum { SHARD_KIND_SLICE = 1, SHARD_KIND_FENCE = 2 };
-enum { SHARD_WORD_POLICY, SHARD_WORD_SPEC };
+enum { SHARD_WORD_POLICY, SHARD_WORD_SPEC, SHARD_WORD_DELETIONS };
 
-/* Permanent. Storing `live` is what commits a round. */
+/* Permanent, until the slice is dropped. Storing `live` is what commits a
+ * round. */
 struct slice_record {
     uint64_t live; /* Offset of the value block. */
     uint64_t count;
+    uint64_t first_round; /* What its rounds begin with; KV_ROUND_BITS. */
+    uint32_t slot;
     uint32_t key_id, slice, dtype;
     uint32_t row_length; /* Elements; 0 when dense. */
     uint32_t slices;     /* Of the key. */
@@ -146,7 +152,7 @@ struct measure {
 };
 
 struct entry {
-    struct slice_record *record; /* In the arena. */
+    struct slice_record *record; /* In the arena; NULL: the slot is free. */
     struct value *value;         /* In the arena; held. */
     struct share **shares;       /* By rank. */
     struct measure *measure;     /* NULL: none is under way. */
@@ -156,11 +162,14 @@ struct entry {
     uint32_t row_length; /* 0 when dense. */
     uint32_t slices;     /* Of the key. */
     bool plain;
+    bool reset; /* The open round is one, if it has any push. */
     uint32_t slot;
     uint32_t arrived; /* Shares that have pushed. */
     uint32_t waiting; /* Shares that pull. */
     uint32_t key_id, slice;
-    struct own_block *own; /* In the arena; NULL: there is none. */
+    struct own_block *own;   /* In the arena; NULL: there is none. */
+    uint64_t first_round;    /* UINT64_MAX when free. */
+    struct entry *next_free; /* Slots. */
 };
 
 struct rank {
@@ -218,7 +227,8 @@ struct shard {
     struct shard_events events;
     const struct policy *policy; /* NULL until the first worker came. */
     uint32_t workers, members;
-    uint32_t slots;
+    uint32_t slots;     /* Used so far; some may be free again. */
+    struct entry *free; /* Slots. */
 
     struct slot_chunk **chunks;
     size_t chunk_count, chunk_capacity;
@@ -254,6 +264,7 @@ struct shard {
     uint64_t sum[SHARD_BLOCK];             /* Of what is not summed in f32. */
 };
 
+/* NULL: no slot. It may be free. */
 static inline struct entry *shard_entry(const struct shard *s, uint32_t slot)
 {
     return slot >= s->slots
@@ -266,6 +277,37 @@ static inline struct state_form shard_form(const struct shard *s,
                                            enum kv_dtype dtype)
 {
     return s->forms[dtype];
+}
+
+/* The first slice that is there from slot *slot on, and *slot behind it; NULL:
+ * there is none. */
+static inline struct entry *shard_each(const struct shard *s, uint32_t *slot)
+{
+    struct entry *e;
+
+    while ((e = shard_entry(s, *slot)) != NULL) {
+        ++*slot;
+        if (e->record != NULL) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+/* For who speaks of a round: NULL, too, when that was one of a slice
+ * that is gone. */
+static inline struct entry *shard_entry_of(const struct shard *s, uint32_t slot,
+                                           uint64_t round)
+{
+    struct entry *e = shard_entry(s, slot);
+
+    return e != NULL && round >= e->first_round ? e : NULL;
+}
+
+/* Committed, since it is there. */
+static inline uint64_t shard_rounds(const struct entry *e)
+{
+    return message_rounds(e->value->round);
 }
 
 static inline struct policy_view shard_view(const struct shard *s,
@@ -310,6 +352,10 @@ struct state_shape shard_shape(enum kv_dtype dtype, size_t count,
 void *shard_weights(const struct value *v);
 size_t shard_value_size(const struct shard *s, const struct state_shape *p);
 
+/* A value that nothing has happened to yet; NULL: no room. */
+struct value *shard_first(struct shard *s, const struct slice_desc *desc,
+                          const void *weights);
+
 /* KV_ENOMEM or KV_ENOSPC: nothing changed. */
 KV_MUST_CHECK enum kv_status shard_create(struct shard *s,
                                           const struct slice_desc *desc,
@@ -318,6 +364,9 @@ KV_MUST_CHECK enum kv_status shard_create(struct shard *s,
 KV_MUST_CHECK enum kv_status shard_recover(struct shard *s, char *error,
                                            size_t error_size);
 void shard_free_slices(struct shard *s);
+
+/* Nothing waits for it any more: its memory goes, and its slot is free. */
+void shard_destroy(struct shard *s, struct entry *e);
 
 static inline uint64_t shard_slice_key(uint32_t key_id, uint32_t slice)
 {
@@ -402,6 +451,15 @@ void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
  * room for it, its pushes are refused and nothing changes. */
 void shard_close_round(struct shard *s, struct entry *e);
 
+/* One, or everyone, in the open round is told s->text, and is in it no more. */
+void shard_refuse_share(struct shard *s, const struct entry *e,
+                        struct share *share, enum kv_status status);
+void shard_refuse_round(struct shard *s, struct entry *e,
+                        enum kv_status status);
+
+/* By one store; what it replaces is let go. */
+void shard_make_live(struct shard *s, struct entry *e, struct value *next);
+
 /* The head of the value after this round: of the block, all but the data. */
 void shard_next_head(const struct shard *s, const struct entry *e,
                      struct value *next);
@@ -428,6 +486,25 @@ static inline uint64_t shard_element(const struct entry *e, size_t index)
 {
     return (uint64_t)e->key_id << 40 | (uint64_t)e->slice << 22 | index;
 }
+
+/* --- shard_drop.c, shard_open.c ------------------------------------------- */
+
+/* The last deletion that this shard has heard of. */
+uint64_t shard_deletions(const struct shard *s);
+
+/* Nobody will create this slice. */
+void shard_end_waiting(struct shard *s, uint64_t key);
+
+/* --- shard_reset.c -------------------------------------------------------- */
+
+/* Commit a round of resets. KV_ENOSPC, or KV_EINVAL with a sentence: nothing
+ * has changed. */
+KV_MUST_CHECK enum kv_status shard_reset(struct shard *s, struct entry *e);
+
+/* A push that does not fit the open round, one of the two being a reset: no
+ * push of the round can stay. */
+enum kv_status shard_reset_mixed(struct shard *s, struct entry *e,
+                                 uint32_t rank, uint64_t round);
 
 /* --- shard_norms.c -------------------------------------------------------- */
 

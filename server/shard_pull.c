@@ -72,7 +72,8 @@ static enum kv_status pull(struct shard *s, uint32_t rank, struct entry *e,
                             "rank %u pulls round %" PRIu64
                             " of key %u slice %u, of which %" PRIu64
                             " are committed",
-                            rank, round, e->key_id, e->slice, committed);
+                            rank, message_rounds(round), e->key_id, e->slice,
+                            message_rounds(committed));
     }
     share = shard_share(s, e, rank);
     if (share == NULL) {
@@ -82,11 +83,12 @@ static enum kv_status pull(struct shard *s, uint32_t rank, struct entry *e,
         return KV_OK; /* Nobody waits for it. */
     }
     if (share->pulls) {
-        return shard_refuse(
-            s, KV_EEXIST,
-            "rank %u pulls round %" PRIu64
-            " of key %u slice %u, and waits for %" PRIu64 " already",
-            rank, round, e->key_id, e->slice, share->pull_round);
+        return shard_refuse(s, KV_EEXIST,
+                            "rank %u pulls round %" PRIu64
+                            " of key %u slice %u, and waits for %" PRIu64
+                            " already",
+                            rank, message_rounds(round), e->key_id, e->slice,
+                            message_rounds(share->pull_round));
     }
     status = wait(s, share, round, w);
     if (status != KV_OK) {
@@ -98,7 +100,7 @@ static enum kv_status pull(struct shard *s, uint32_t rank, struct entry *e,
 static void pull_any(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, const struct wanted *w)
 {
-    struct entry *e = shard_entry(s, slot);
+    struct entry *e = shard_entry_of(s, slot, round);
     enum kv_status status;
 
     KV_CHECK(rank < s->workers);

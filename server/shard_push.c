@@ -3,10 +3,12 @@
 #include "common/base/check.h"
 #include "server/shard_private.h"
 
+#define CODEC_NONE 0 /* The value as it is. */
+
 /* --- Push ----------------------------------------------------------------- */
 
 struct pushed {
-    bool rows;
+    bool rows, reset;
     uint32_t codec;
     const void *payload;
     size_t size;
@@ -77,7 +79,7 @@ static enum kv_status check_payload(struct shard *s, const struct entry *e,
         return status;
     }
     right = codec->encoded_size(e->dtype, e->count);
-    if (!p->rows && p->size != right) {
+    if (!p->rows && p->size != right && !(p->reset && p->size == 0)) {
         return shard_refuse(s, KV_EMISMATCH,
                             "rank %u pushes %zu bytes to key %u slice %u: %zu "
                             "elements of %s in codec %s have %zu",
@@ -143,7 +145,7 @@ static enum kv_status refuse_leaver(struct shard *s, const struct entry *e,
 /* Is `round` the next push of this rank, and not there yet? */
 static enum kv_status check_next(struct shard *s, const struct entry *e,
                                  uint32_t rank, uint64_t round,
-                                 uint64_t committed)
+                                 uint64_t committed, bool reset)
 {
     const struct share *share = e->shares[rank];
 
@@ -154,13 +156,17 @@ static enum kv_status check_next(struct shard *s, const struct entry *e,
         return shard_refuse(s, KV_EINVAL,
                             "rank %u pushes round %" PRIu64
                             " of key %u slice %u: its next is %" PRIu64,
-                            rank, round, e->key_id, e->slice, committed + 1);
+                            rank, message_rounds(round), e->key_id, e->slice,
+                            message_rounds(committed) + 1);
     }
     if (share != NULL && share->pushed) {
         return shard_refuse(s, KV_EEXIST,
                             "rank %u has pushed round %" PRIu64
                             " of key %u slice %u before",
-                            rank, round, e->key_id, e->slice);
+                            rank, message_rounds(round), e->key_id, e->slice);
+    }
+    if (reset) {
+        return KV_OK;
     }
     if (s->policy->per_rank && s->generation == 0) {
         return shard_refuse(
@@ -221,10 +227,14 @@ static enum kv_status push(struct shard *s, uint32_t rank, struct entry *e,
         shard_answer_push(s, rank, e->slot, round, KV_OK);
         return drop(s, p->buffer, KV_OK);
     }
-    status = check_next(s, e, rank, round, committed);
+    status = check_next(s, e, rank, round, committed, p->reset);
+    if (status == KV_OK && e->arrived > 0 && e->reset != p->reset) {
+        status = shard_reset_mixed(s, e, rank, round);
+    }
     if (status != KV_OK) {
         return drop(s, p->buffer, status);
     }
+    e->reset = p->reset;
     share = shard_share(s, e, rank);
     if (share == NULL) {
         return drop(s, p->buffer, shard_no_memory(s));
@@ -244,7 +254,7 @@ static enum kv_status push(struct shard *s, uint32_t rank, struct entry *e,
 static void push_any(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, const struct pushed *p)
 {
-    struct entry *e = shard_entry(s, slot);
+    struct entry *e = shard_entry_of(s, slot, round);
     enum kv_status status;
 
     KV_CHECK(rank < s->workers);
@@ -266,7 +276,7 @@ void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
                 uint32_t codec, const void *payload, size_t size,
                 struct buffer *buffer, uint64_t now_ms)
 {
-    struct pushed p = {false, codec, payload, size, buffer};
+    struct pushed p = {false, false, codec, payload, size, buffer};
 
     s->now_ms = now_ms;
     push_any(s, rank, slot, round, &p);
@@ -276,7 +286,18 @@ void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, uint32_t codec, const void *payload,
                      size_t size, struct buffer *buffer, uint64_t now_ms)
 {
-    struct pushed p = {true, codec, payload, size, buffer};
+    struct pushed p = {true, false, codec, payload, size, buffer};
+
+    s->now_ms = now_ms;
+    push_any(s, rank, slot, round, &p);
+}
+
+void shard_push_reset(struct shard *s, uint32_t rank, uint32_t slot,
+                      uint64_t round, const void *value, size_t size,
+                      struct buffer *buffer, uint64_t now_ms)
+{
+    struct pushed p = {false, true,  CODEC_NONE, size == 0 ? "" : value,
+                       size,  buffer};
 
     s->now_ms = now_ms;
     push_any(s, rank, slot, round, &p);

@@ -89,11 +89,25 @@ void shard_next_head(const struct shard *s, const struct entry *e,
     }
 }
 
-/* All of the new state stands in a block of its own before the one store. A
- * reply that is still being sent holds the old block. */
+/* A reply that is still being sent holds the old block. */
+void shard_make_live(struct shard *s, struct entry *e, struct value *next)
+{
+    struct value *old = e->value;
+
+    arena_store(&e->record->live, arena_offset(s->arena, next));
+    e->value = next;
+    s->commits++;
+    if (old->rows != next->rows) {
+        arena_release(s->arena, arena_at(s->arena, old->rows));
+    }
+    arena_release(s->arena, old);
+}
+
+/* All of the new state stands in a block of its own before the one store. */
 enum kv_status shard_commit(struct shard *s, struct entry *e, size_t n)
 {
-    struct value *old = e->value, *next;
+    const struct value *old = e->value;
+    struct value *next;
 
     next = arena_alloc(s->arena, shard_value_size(s, &e->shape));
     if (next == NULL) {
@@ -106,10 +120,7 @@ enum kv_status shard_commit(struct shard *s, struct entry *e, size_t n)
         shard_sum(s, e->dtype, n, e->count, shard_weights(old),
                   shard_weights(next));
     }
-    arena_store(&e->record->live, arena_offset(s->arena, next));
-    e->value = next;
-    arena_release(s->arena, old);
-    s->commits++;
+    shard_make_live(s, e, next);
     return KV_OK;
 }
 
@@ -150,8 +161,8 @@ static void answer_pulls(struct shard *s, struct entry *e)
 
 /* The pull behind a push waits for a round that the rank will push again only
  * once it has heard of both. */
-static void refuse_share(struct shard *s, const struct entry *e,
-                         struct share *share)
+void shard_refuse_share(struct shard *s, const struct entry *e,
+                        struct share *share, enum kv_status status)
 {
     struct policy_view v = shard_view(s, e);
     uint32_t rank = share->rank;
@@ -159,45 +170,64 @@ static void refuse_share(struct shard *s, const struct entry *e,
     bool pulls = share->pulls;
 
     shard_share_unpush(s, share);
-    shard_answer_push(s, rank, e->slot, round, KV_ENOSPC);
+    shard_answer_push(s, rank, e->slot, round, status);
     if (pulls) {
         shard_share_unpull(s, share);
-        shard_refuse_pull(s, rank, e->slot, round, KV_ENOSPC);
+        shard_refuse_pull(s, rank, e->slot, round, status);
+    }
+}
+
+void shard_refuse_round(struct shard *s, struct entry *e, enum kv_status status)
+{
+    for (uint32_t rank = 0; e->arrived > 0; rank++) {
+        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
+            shard_refuse_share(s, e, e->shares[rank], status);
+        }
     }
 }
 
 /* Who pushes into a full arena may try again, and the round may still close:
  * everyone is told, so that nobody waits for it unknowing. */
-static void refuse_round(struct shard *s, struct entry *e)
+static void no_room(struct shard *s, struct entry *e)
 {
     snprintf(s->text, sizeof s->text,
              "the server has no room left for key %u slice %u: %zu bytes are "
              "wanted (--arena-dir, --arena-max)",
              e->key_id, e->slice, shard_value_size(s, &e->shape));
-    for (uint32_t rank = 0; e->arrived > 0; rank++) {
-        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
-            refuse_share(s, e, e->shares[rank]);
-        }
+    shard_refuse_round(s, e, KV_ENOSPC);
+}
+
+static enum kv_status commit_any(struct shard *s, struct entry *e)
+{
+    if (e->reset) {
+        return shard_reset(s, e);
     }
+    return e->row_length > 0 ? shard_rows_commit(s, e)
+                             : shard_commit(s, e, shard_inputs(s, e));
 }
 
 void shard_close_round(struct shard *s, struct entry *e)
 {
-    bool ready = false;
-    enum kv_status status;
+    bool ready = true;
+    enum kv_status status = KV_OK;
 
     shard_tune(s, e);
-    status = shard_norms_ready(s, e, &ready);
+    if (!e->reset) {
+        status = shard_norms_ready(s, e, &ready);
+    }
     if (status == KV_OK && !ready) {
         return;
     }
     if (status == KV_OK) {
-        status = e->row_length > 0 ? shard_rows_commit(s, e)
-                                   : shard_commit(s, e, shard_inputs(s, e));
+        status = commit_any(s, e);
     }
     shard_norms_end(s, e);
+    if (status == KV_EINVAL) {
+        shard_refuse_round(s, e, status); /* It has its sentence. */
+        return;
+    }
     if (status != KV_OK) {
-        refuse_round(s, e);
+        no_room(s, e);
         return;
     }
     answer_pushes(s, e);

@@ -128,19 +128,6 @@ static void change(struct shard *s, const struct entry *e, uint32_t row,
 
 /* --- Commit --------------------------------------------------------------- */
 
-static void make_live(struct shard *s, struct entry *e, struct value *next)
-{
-    struct value *old = e->value;
-
-    arena_store(&e->record->live, arena_offset(s->arena, next));
-    e->value = next;
-    s->commits++;
-    if (old->rows != next->rows) {
-        arena_release(s->arena, arena_at(s->arena, old->rows));
-    }
-    arena_release(s->arena, old);
-}
-
 static struct value *new_head(struct shard *s, const struct entry *e,
                               uint32_t changed)
 {
@@ -192,7 +179,7 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
                s->generation == 0 ? NULL
                                   : shard_round_step(s, e, next->updates));
     }
-    make_live(s, e, next);
+    shard_make_live(s, e, next);
     return KV_OK;
 }
 
@@ -221,7 +208,7 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
         c.new = images(next) + i *size;
         change(s, e, row, inputs, &c, step);
     }
-    make_live(s, e, next);
+    shard_make_live(s, e, next);
     shard_rows_redo(s, e);
     return KV_OK;
 }

@@ -64,7 +64,7 @@ static bool commit_alone(struct shard *s, uint32_t rank, const struct run *run,
                          uint32_t slot, const struct kv_codec *codec,
                          const void *payload)
 {
-    struct entry *e = shard_entry(s, slot);
+    struct entry *e = shard_entry_of(s, slot, run->round);
 
     if (codec == NULL || e == NULL || !closes_alone(s, e, rank, run)) {
         return false;

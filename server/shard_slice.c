@@ -79,30 +79,29 @@ static bool add_chunk(struct shard *s)
     return true;
 }
 
-/* The entry of the next slot, not yet counted. */
-static enum kv_status reserve_entry(struct shard *s, struct entry **out)
+/* The entry of a slot. */
+static enum kv_status reserve_entry(struct shard *s, uint32_t slot,
+                                    struct entry **out)
 {
-    size_t chunk = s->slots / SHARD_CHUNK, index = s->slots % SHARD_CHUNK;
+    size_t chunk = slot / SHARD_CHUNK, index = slot % SHARD_CHUNK;
 
-    if (chunk == s->chunk_count && !add_chunk(s)) {
-        return KV_ENOMEM;
+    while (chunk >= s->chunk_count) {
+        if (!add_chunk(s)) {
+            return KV_ENOMEM;
+        }
     }
     *out = &s->chunks[chunk]->entries[index];
-    memset(*out, 0, sizeof **out);
-    (*out)->slot = s->slots;
-    (*out)->shares = &s->chunks[chunk]->shares[index * s->workers];
     return KV_OK;
 }
 
-static enum kv_status enter(struct shard *s, struct slice_record *r,
-                            struct value *v, struct entry **out)
+static void fill_entry(const struct shard *s, struct entry *e,
+                       struct slice_record *r, struct value *v)
 {
-    struct entry *e;
-    enum kv_status status = reserve_entry(s, &e);
+    struct slot_chunk *chunk = s->chunks[r->slot / SHARD_CHUNK];
 
-    if (status != KV_OK) {
-        return status;
-    }
+    memset(e, 0, sizeof *e);
+    e->slot = r->slot;
+    e->shares = &chunk->shares[(size_t)(r->slot % SHARD_CHUNK) * s->workers];
     e->record = r;
     e->value = v;
     e->count = r->count;
@@ -113,13 +112,44 @@ static enum kv_status enter(struct shard *s, struct slice_record *r,
     e->plain = r->plain != 0;
     e->key_id = r->key_id;
     e->slice = r->slice;
-    status = map_put(&s->slices, shard_slice_key(r->key_id, r->slice), e);
+    e->first_round = r->first_round;
+}
+
+static enum kv_status enter(struct shard *s, struct slice_record *r,
+                            struct value *v, struct entry **out)
+{
+    struct entry *e;
+    enum kv_status status = reserve_entry(s, r->slot, &e);
+
+    if (status == KV_OK) {
+        status = map_put(&s->slices, shard_slice_key(r->key_id, r->slice), e);
+    }
     if (status != KV_OK) {
         return status;
     }
-    s->slots++;
+    if (e == s->free) {
+        s->free = e->next_free;
+    }
+    fill_entry(s, e, r, v);
+    if (r->slot >= s->slots) {
+        s->slots = r->slot + 1;
+    }
     *out = e;
     return KV_OK;
+}
+
+static void free_slot(struct shard *s, struct entry *e)
+{
+    e->record = NULL;
+    e->value = NULL;
+    e->first_round = UINT64_MAX;
+    e->next_free = s->free;
+    s->free = e;
+}
+
+static uint32_t next_slot(const struct shard *s)
+{
+    return s->free != NULL ? s->free->slot : s->slots;
 }
 
 void shard_free_slices(struct shard *s)
@@ -133,13 +163,22 @@ void shard_free_slices(struct shard *s)
 
 /* --- Creation ------------------------------------------------------------- */
 
+static uint64_t first_round(const struct shard *s)
+{
+    return shard_deletions(s) << KV_ROUND_BITS;
+}
+
 static void fill_first(const struct shard *s, const struct slice_desc *d,
                        struct value *v)
 {
     memset(v, 0, weights_offset(seqs_of(s)));
+    v->round = first_round(s);
     v->generation = s->generation;
     v->form = shard_form(s, (enum kv_dtype)d->dtype);
     v->seqs = seqs_of(s);
+    for (uint32_t rank = 0; rank < v->seqs; rank++) {
+        v->seq[rank] = v->round;
+    }
 }
 
 static struct value *first_rows(struct shard *s, const struct slice_desc *d,
@@ -178,12 +217,18 @@ static struct value *first_value(struct shard *s, const struct slice_desc *d,
     return v;
 }
 
+struct value *shard_first(struct shard *s, const struct slice_desc *desc,
+                          const void *weights)
+{
+    return desc->row_length > 0 ? first_rows(s, desc, weights)
+                                : first_value(s, desc, weights);
+}
+
 enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
                             const void *value, struct entry **out)
 {
     enum kv_status status = KV_ENOSPC;
-    struct value *v = desc->row_length > 0 ? first_rows(s, desc, value)
-                                           : first_value(s, desc, value);
+    struct value *v = shard_first(s, desc, value);
     struct slice_record *r = arena_alloc(s->arena, sizeof *r);
 
     if (v == NULL || r == NULL) {
@@ -192,6 +237,8 @@ enum kv_status shard_create(struct shard *s, const struct slice_desc *desc,
     memset(r, 0, sizeof *r);
     r->live = arena_offset(s->arena, v);
     r->count = desc->count;
+    r->first_round = v->round;
+    r->slot = next_slot(s);
     r->key_id = desc->key_id;
     r->slice = desc->slice;
     r->dtype = desc->dtype;
@@ -219,7 +266,41 @@ err_blocks:
     return status;
 }
 
+void shard_destroy(struct shard *s, struct entry *e)
+{
+    if (e->row_length > 0) {
+        arena_release(s->arena, arena_at(s->arena, e->value->rows));
+    }
+    if (e->own != NULL) {
+        arena_release(s->arena, e->own);
+    }
+    arena_release(s->arena, e->value);
+    arena_release(s->arena, e->record);
+    KV_CHECK(map_remove(&s->slices, shard_slice_key(e->key_id, e->slice)) == e);
+    free_slot(s, e);
+}
+
 /* --- Recovery ------------------------------------------------------------- */
+
+static bool slot_taken(const struct shard *s, uint32_t slot)
+{
+    const struct entry *e = shard_entry(s, slot);
+
+    return slot >= KV_SLOTS_MAX || (e != NULL && e->record != NULL);
+}
+
+/* Those between slices that are there; the lowest is the next. */
+static void recover_free_slots(struct shard *s)
+{
+    for (uint32_t slot = s->slots; slot-- > 0;) {
+        struct entry *e = shard_entry(s, slot);
+
+        if (e->record == NULL) {
+            e->slot = slot;
+            free_slot(s, e);
+        }
+    }
+}
 
 static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
                                     char *error, size_t error_size)
@@ -236,7 +317,7 @@ static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
     }
     v = arena_at(s->arena, r->live);
     if (!kv_dtype_known((int)r->dtype) || v->form.slots > KV_OPTIM_SLOTS_MAX ||
-        s->policy == NULL || v->seqs != seqs_of(s)) {
+        s->policy == NULL || v->seqs != seqs_of(s) || slot_taken(s, r->slot)) {
         snprintf(error, error_size,
                  "the arena is damaged: key %u slice %u makes no sense",
                  r->key_id, r->slice);
@@ -285,6 +366,9 @@ enum kv_status shard_recover(struct shard *s, char *error, size_t error_size)
                      "the arena has a block of unknown kind %u", kind);
             status = KV_EMISMATCH;
         }
+    }
+    if (status == KV_OK) {
+        recover_free_slots(s);
     }
     return status;
 }

@@ -43,7 +43,7 @@ static unsigned way_of(const struct kv_optim_scale *scale)
 void shard_retune(struct shard *s, const struct entry *e)
 {
     struct tuning *t = &s->tuning;
-    uint64_t round = e->value->round + 1;
+    uint64_t round = shard_rounds(e) + 1;
 
     if (s->spec_block == NULL) {
         return;

@@ -154,6 +154,16 @@ struct cursor {
     char *names;
 };
 
+static void take_name(struct cursor *at, struct key_spec *spec)
+{
+    if (spec->name != NULL) {
+        size_t size = strlen(spec->name) + 1;
+
+        spec->name = memcpy(at->names, spec->name, size);
+        at->names += size;
+    }
+}
+
 static enum kv_status take_item(struct cursor *at, const struct kvw_item *item,
                                 char text[ARGUMENTS_TEXT_MAX])
 {
@@ -163,12 +173,7 @@ static enum kv_status take_item(struct cursor *at, const struct kvw_item *item,
     if (status != KV_OK) {
         return status;
     }
-    if (to->spec.name != NULL) {
-        size_t size = strlen(to->spec.name) + 1;
-
-        to->spec.name = memcpy(at->names, to->spec.name, size);
-        at->names += size;
-    }
+    take_name(at, &to->spec);
     to->data = at->data;
     to->data_count = item->tensor_count;
     for (uint32_t i = 0; i < item->tensor_count; i++) {
@@ -285,6 +290,50 @@ enum kv_status arguments_items(struct kvw_op *op, const struct kvw_item *pushes,
     }
     op->item_count = count;
     return status == KV_OK ? check_pairs(op, text) : status;
+}
+
+static enum kv_status take_keys(struct kvw_op *op, const struct kvw_key *keys,
+                                size_t count, char text[ARGUMENTS_TEXT_MAX])
+{
+    struct cursor at = {op->items, op->data, op->names};
+
+    for (size_t i = 0; i < count; i++) {
+        struct op_item *to = at.item++;
+        enum kv_status status = arguments_key(&keys[i], &to->spec, text);
+
+        if (status != KV_OK) {
+            return status;
+        }
+        take_name(&at, &to->spec);
+        to->data = NULL;
+        to->data_count = 0;
+        to->key = NULL;
+    }
+    op->pushes = op->items;
+    op->item_count = count;
+    return KV_OK;
+}
+
+enum kv_status arguments_keys(struct kvw_op *op, const struct kvw_key *keys,
+                              size_t count, char text[ARGUMENTS_TEXT_MAX])
+{
+    size_t name_bytes = 0;
+
+    if (keys == NULL || count == 0 || count > KV_KEYS_MAX) {
+        snprintf(text, ARGUMENTS_TEXT_MAX, "no keys, or more than %u",
+                 KV_KEYS_MAX);
+        return KV_EINVAL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *name = keys[i].name;
+
+        name_bytes += name == NULL ? 0 : strnlen(name, KV_KEY_NAME_MAX) + 1;
+    }
+    if (op_reserve(op, count, 0, name_bytes) != KV_OK) {
+        snprintf(text, ARGUMENTS_TEXT_MAX, "out of memory for %zu keys", count);
+        return KV_ENOMEM;
+    }
+    return take_keys(op, keys, count, text);
 }
 
 /* --- Copies --------------------------------------------------------------- */

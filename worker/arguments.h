@@ -18,6 +18,12 @@ KV_MUST_CHECK enum kv_status arguments_key(const struct kvw_key *key,
                                            struct key_spec *out,
                                            char text[ARGUMENTS_TEXT_MAX]);
 
+/* Keys without tensors, as op->pushes. */
+KV_MUST_CHECK enum kv_status arguments_keys(struct kvw_op *op,
+                                            const struct kvw_key *keys,
+                                            size_t count,
+                                            char text[ARGUMENTS_TEXT_MAX]);
+
 /* The key and the form of an item's tensors, which are checked, too. */
 KV_MUST_CHECK enum kv_status arguments_spec(const struct kvw_item *item,
                                             struct key_spec *out,

@@ -170,6 +170,7 @@ enum kv_status courier_init(struct courier **out, const struct courier_io *io,
     c->none = kv_codec_find("none");
     KV_CHECK(c->none != NULL);
     list_init(&c->sent);
+    list_init(&c->gone.waiting);
     list_init(&c->requests_waiting);
     list_init(&c->requests_sent);
     *out = c;

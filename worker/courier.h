@@ -58,6 +58,7 @@ struct slice {
     /* Private. */
     size_t size;              /* Bytes. */
     struct part *push, *pull; /* Ready or sent, not answered; or a span. */
+    struct slice *older;      /* Had the slot, and is deleted from the job. */
     struct list waiting;      /* Parts, in order. */
     /* Not private. */
     size_t count; /* Elements. */
@@ -77,6 +78,8 @@ struct part {
     struct slice *slice; /* The first of its span. */
     uint32_t span;       /* Slices; 0 is 1. */
     bool pull;           /* Else a push. */
+    bool reset; /* A push to begin the value anew: of one input, or of none when
+                   another rank brings the value. It has no span. */
     int priority;
     const void *const *inputs; /* Push: tensors to sum, base addresses; of a
                                   span one for each slice. */
@@ -147,8 +150,10 @@ void courier_free(struct courier *c); /* Nothing may be left in it. */
 /* For pushes submitted from now on, of dtypes that it accepts; NULL: none. */
 void courier_codec(struct courier *c, const struct kv_codec *codec);
 
-/* The slice has its slot and its round. KV_EEXIST: another one has the slot;
- * KV_EPROTO: the server gave a slot beyond KV_SLOTS_MAX. */
+/* The slice has its slot and its round. A slice that had the slot before is
+ * gone from the server: its parts come back refused, one by one. KV_EEXIST:
+ * another one has the slot; KV_EPROTO: the server gave a slot beyond
+ * KV_SLOTS_MAX. */
 KV_MUST_CHECK enum kv_status courier_add_slice(struct courier *c,
                                                struct slice *s);
 
@@ -157,6 +162,10 @@ KV_MUST_CHECK enum kv_status courier_add_slice(struct courier *c,
  * of theirs on its way, but that the pushes before these pulls are one span,
  * too. The part's inputs or outs have the slice's, next to the others. */
 bool courier_extend(struct part *p, struct slice *s);
+
+/* It has no parts, and was added or not. */
+bool courier_idle(const struct slice *s);
+void courier_remove_slice(struct slice *s);
 
 void courier_submit(struct courier *c, struct part *p);
 void courier_request(struct courier *c, struct request *r);

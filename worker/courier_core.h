@@ -43,6 +43,8 @@ struct courier {
     const void **places; /* Owned; for a sum in the making. */
     unsigned place_capacity;
     struct run runs[KV_BATCH_RUNS_MAX]; /* Of the frame in the making. */
+    struct slice gone; /* Stands where one was removed: what still comes about
+                          it is no news. */
     struct slice **pages[KV_SLOTS_MAX / COURIER_PAGE]; /* Owned; by slot. */
 };
 

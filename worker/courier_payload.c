@@ -89,6 +89,9 @@ size_t courier_payload_size(const struct courier *c, const struct part *p)
 {
     const struct slice *s = p->slice;
 
+    if (p->reset && p->input_count == 0) {
+        return 0;
+    }
     if (p->rows != NULL) {
         return sizeof(uint32_t) + rows_size(p) +
                p->codec->encoded_size(s->dtype, element_count(p));
@@ -142,6 +145,9 @@ bool courier_payload_fill(struct courier *c, const struct part *p,
 {
     const struct slice *s = p->slice;
 
+    if (p->input_count == 0) {
+        return true;
+    }
     if (p->rows != NULL) {
         fill_rows(p, out);
         return true;

@@ -185,14 +185,27 @@ static enum kv_status on_answer(struct courier *c, const struct message *m,
 
 /* --- Refusals ------------------------------------------------------------ */
 
+/* The slice that this is about: it has the slot, or had it before it was
+ * deleted, and its push or pull of that round is due an answer. NULL: none. */
+static struct slice *slice_due(const struct courier *c, uint32_t slot,
+                               bool pull, uint64_t round)
+{
+    struct slice *s = courier_slice(c, slot);
+
+    for (; s != NULL; s = s->older) {
+        const struct part *p = pull ? s->pull : s->push;
+
+        if (p != NULL && p->round == round &&
+            (courier_due(p) >> (slot - p->slice->slot) & 1) != 0) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
 static void put_back(struct courier *c, struct part *p, uint32_t slot)
 {
-    uint64_t bit = UINT64_C(1) << (slot - p->slice->slot);
-
-    if ((courier_due(p) & bit) == 0) {
-        return;
-    }
-    p->unsent |= bit;
+    p->unsent |= UINT64_C(1) << (slot - p->slice->slot);
     if (p->state == PART_SENT) {
         list_unlink(&p->node);
         p->state = PART_READY;
@@ -206,12 +219,13 @@ static enum kv_status on_again(struct courier *c, const struct message *m)
         const struct run *r = &m->batch.runs[i];
 
         for (uint32_t n = 0; n < r->count; n++) {
-            struct slice *s = courier_slice(c, r->slot + n);
+            struct slice *s;
 
-            if (s == NULL) {
+            if (courier_slice(c, r->slot + n) == NULL) {
                 return KV_EPROTO;
             }
-            if (s->push != NULL && s->push->round == r->round) {
+            s = slice_due(c, r->slot + n, false, r->round);
+            if (s != NULL) {
                 put_back(c, s->push, r->slot + n);
             }
         }
@@ -247,22 +261,19 @@ static void push_refused(struct courier *c, struct slice *s,
 static enum kv_status on_error(struct courier *c, const struct message *m)
 {
     struct slice *s;
-    struct part *p;
 
     if (!m->error.about_slot) {
         return m->error.status == KV_OK ? KV_EPROTO : m->error.status;
     }
-    s = courier_slice(c, m->error.slot);
-    if (s == NULL || m->error.status == KV_OK) {
+    if (courier_slice(c, m->error.slot) == NULL || m->error.status == KV_OK) {
         return KV_EPROTO;
     }
-    p = m->error.pull ? s->pull : s->push;
-    if (p == NULL || p->round != m->error.round ||
-        (courier_due(p) >> (s->slot - p->slice->slot) & 1) == 0) {
+    s = slice_due(c, m->error.slot, m->error.pull, m->error.round);
+    if (s == NULL) {
         return KV_OK; /* Refused twice, since it was sent twice. */
     }
-    if (p->pull) {
-        refused(c, p, s, m->error.status, m->error.text, p->round);
+    if (m->error.pull) {
+        refused(c, s->pull, s, m->error.status, m->error.text, s->pull->round);
     } else {
         push_refused(c, s, m->error.status, m->error.text);
     }
@@ -299,7 +310,8 @@ static enum kv_status on_rounds(struct courier *c, const struct message *m)
         for (uint32_t n = 0; n < r->count; n++) {
             struct slice *s = courier_slice(c, r->slot + n);
 
-            if (s != NULL && s->push == NULL && s->pull == NULL) {
+            if (s != NULL && s->push == NULL && s->pull == NULL &&
+                s->pushed >> KV_ROUND_BITS == r->round >> KV_ROUND_BITS) {
                 s->pushed = r->round;
             }
         }
@@ -358,7 +370,9 @@ enum kv_status courier_frame(struct courier *c, uint64_t request_id,
         if (courier_slice(c, m->stalled.slot) == NULL) {
             return KV_EPROTO;
         }
-        c->io.stalled(c->io.ctx, courier_slice(c, m->stalled.slot), m);
+        if (courier_slice(c, m->stalled.slot) != &c->gone) {
+            c->io.stalled(c->io.ctx, courier_slice(c, m->stalled.slot), m);
+        }
         return KV_OK;
     default:
         return KV_EPROTO;

@@ -210,6 +210,7 @@ static bool send_large(struct courier *c, struct part *p, uint64_t now_ms,
     m.batch.runs = c->runs;
     m.batch.codec = p->codec->id;
     m.batch.rows = p->rows != NULL;
+    m.batch.reset = p->reset;
     KV_CHECK(courier_add_unsent(&m.batch, p, round_of(p),
                                 (uint32_t)(size / p->span)));
     KV_CHECK(courier_queue_take(&c->pushes) == p);
@@ -233,19 +234,21 @@ static size_t gather(struct courier *c, struct message_batch *batch,
 {
     const struct part *first = courier_queue_first(&c->pushes);
     const struct kv_codec *codec = first->codec;
-    bool rows = first->rows != NULL;
+    bool rows = first->rows != NULL, reset = first->reset;
     size_t total = 0;
     struct part *p;
 
     batch->codec = codec->id;
     batch->rows = rows;
+    batch->reset = reset;
     while ((p = courier_queue_first(&c->pushes)) != NULL) {
         size_t each = courier_payload_size(c, p), size;
 
         courier_renew(p);
         size = each * (size_t)__builtin_popcountll(p->unsent);
         if (p->codec != codec || (p->rows != NULL) != rows ||
-            goes_alone(c, p) || size > KV_BATCH_PAYLOAD_MAX - total ||
+            p->reset != reset || goes_alone(c, p) ||
+            size > KV_BATCH_PAYLOAD_MAX - total ||
             !courier_add_unsent(batch, p, round_of(p), (uint32_t)each)) {
             break;
         }

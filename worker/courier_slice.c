@@ -51,7 +51,7 @@ void courier_release(struct courier *c, struct slice *s)
 
 enum kv_status courier_add_slice(struct courier *c, struct slice *s)
 {
-    struct slice ***page;
+    struct slice ***page, *before;
 
     if (s->slot >= KV_SLOTS_MAX) {
         return KV_EPROTO;
@@ -63,16 +63,46 @@ enum kv_status courier_add_slice(struct courier *c, struct slice *s)
             return KV_ENOMEM;
         }
     }
-    if ((*page)[s->slot % COURIER_PAGE] != NULL) {
+    before = (*page)[s->slot % COURIER_PAGE];
+    if (before != NULL && before != &c->gone &&
+        s->pushed >> KV_ROUND_BITS <= before->pushed >> KV_ROUND_BITS) {
         return KV_EEXIST;
     }
     (*page)[s->slot % COURIER_PAGE] = s;
+    s->older = before == &c->gone ? NULL : before;
     s->courier = c;
     s->size = s->count * kv_dtype_size(s->dtype);
     s->push = NULL;
     s->pull = NULL;
     list_init(&s->waiting);
     return KV_OK;
+}
+
+bool courier_idle(const struct slice *s)
+{
+    return s->courier == NULL ||
+           (s->push == NULL && s->pull == NULL && list_empty(&s->waiting));
+}
+
+void courier_remove_slice(struct slice *s)
+{
+    struct courier *c = s->courier;
+    struct slice **at;
+
+    KV_CHECK(courier_idle(s));
+    if (c == NULL) {
+        return;
+    }
+    at = &c->pages[s->slot / COURIER_PAGE][s->slot % COURIER_PAGE];
+    if (*at == s && s->older == NULL) {
+        *at = &c->gone;
+    } else {
+        while (*at != s) {
+            at = &(*at)->older;
+        }
+        *at = s->older;
+    }
+    s->courier = NULL;
 }
 
 void courier_submit(struct courier *c, struct part *p)
@@ -89,7 +119,9 @@ void courier_submit(struct courier *c, struct part *p)
     p->sent = false;
     p->sent_ms = 0;
     p->encoded = NULL;
-    p->codec = p->pull ? NULL : courier_payload_codec(c, s);
+    p->codec = p->pull    ? NULL
+               : p->reset ? c->none
+                          : courier_payload_codec(c, s);
     p->state = PART_WAITING;
     list_link_init(&p->node);
     c->pending++;

@@ -3,8 +3,15 @@
 
 struct slice *courier_slice_of(const struct part *p, uint32_t i)
 {
-    return i == 0 ? p->slice
-                  : courier_slice(p->slice->courier, p->slice->slot + i);
+    struct slice *s = p->slice;
+
+    if (i > 0) {
+        s = courier_slice(s->courier, s->slot + i);
+        while ((p->pull ? s->pull : s->push) != p) {
+            s = s->older;
+        }
+    }
+    return s;
 }
 
 /* --- Making one ----------------------------------------------------------- */
@@ -30,6 +37,12 @@ static bool may_join(const struct part *p, const struct slice *first,
            list_empty(&s->waiting);
 }
 
+/* Nothing has its slot after it. */
+static bool in_place(const struct slice *s)
+{
+    return courier_slice(s->courier, s->slot) == s;
+}
+
 static bool lie_side_by_side(const struct part *p, uint32_t i)
 {
     const char *before = p->pull ? p->outs[i - 1] : p->inputs[i - 1];
@@ -47,7 +60,8 @@ bool courier_extend(struct part *p, struct slice *s)
         (span + 1) * first->size > SPAN_BYTES_MAX ||
         s->courier != first->courier || s->slot != first->slot + span ||
         s->size != first->size || s->dtype != first->dtype || p->rows != NULL ||
-        !may_join(p, first, s)) {
+        p->reset || !may_join(p, first, s) || !in_place(first) ||
+        !in_place(s)) {
         return false;
     }
     p->adjacent = (span == 1 || p->adjacent) && lie_side_by_side(p, span);
@@ -60,7 +74,7 @@ void courier_occupy(struct courier *c, struct part *p)
     struct part *before = p->pull ? p->slice->push : NULL;
 
     for (uint32_t i = 0; i < p->span; i++) {
-        struct slice *s = courier_slice_of(p, i);
+        struct slice *s = courier_slice(c, p->slice->slot + i);
 
         if (p->pull) {
             s->pull = p;

@@ -46,6 +46,18 @@ static void begin(struct lane *lane, struct kvw_op *op)
                 "servers, which take kvw_set_optimizer()");
         engine_done(e, op);
         break;
+    case OP_RESET:
+        engine_reset(e, op);
+        break;
+    case OP_LIST:
+        engine_list(e, op);
+        break;
+    case OP_VERSION:
+        engine_version(e, op);
+        break;
+    case OP_DELETE:
+        engine_delete(e, op);
+        break;
     case OP_CODEC:
         engine_codec(e, op);
         break;

@@ -4,6 +4,9 @@
  *   engine.c           what begins, what a turn ends with, shutdown
  *   engine_join.c      the root, then a route to each shard
  *   engine_init.c      registering keys
+ *   engine_delete.c    deleting keys
+ *   engine_purge.c     the same for a key that was doomed by anyone
+ *   engine_ask.c       which keys there are, and their versions
  *   engine_transfer.c  push and pull
  *   engine_moves.c     the same with row_sparse tensors
  *   engine_norms.c     norms of a whole key, for optimizers that need them
@@ -31,6 +34,9 @@
 struct piece;       /* A part of a transfer; engine_transfer.c. */
 struct piece_block; /* Where they are allocated. */
 
+/* Bytes of a slice's shard in the payload of Placed. */
+#define ENGINE_HOME_SIZE 4
+
 struct engine {
     struct lane lane;
     uint32_t policy;
@@ -50,7 +56,7 @@ struct engine {
     struct kvw_op *opening; /* Until all routes are up. */
 
     struct keys keys;
-    struct key *lost;     /* Known to couriers, but not registered. */
+    struct key *lost;     /* Not registered, but couriers may know them. */
     struct list ready;    /* Routes that may have something to send. */
     struct list fenced;   /* Ops that wait for the pushes before them. */
     struct list barriers; /* The first one is on its way. */
@@ -84,7 +90,17 @@ void engine_routes_free(struct engine *e);
 
 void engine_init(struct engine *e, struct kvw_op *op);
 
+void engine_delete(struct engine *e, struct kvw_op *op);
+void engine_list(struct engine *e, struct kvw_op *op);
+void engine_version(struct engine *e, struct kvw_op *op);
+
+/* The key is in no table any more: it is freed once nothing of it is under way,
+ * when engine_reap() next looks. Not while a courier is at work on parts. */
+void engine_lose(struct engine *e, struct key *key);
+void engine_reap(struct engine *e);
+
 void engine_transfer(struct engine *e, struct kvw_op *op);
+void engine_reset(struct engine *e, struct kvw_op *op);
 
 void engine_member(struct engine *e, struct kvw_op *op);
 

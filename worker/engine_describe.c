@@ -23,7 +23,7 @@ static void stall_text(const struct key *key, char *out, size_t size)
     }
     snprintf(out, size,
              "%s round %" PRIu64 ": waiting for rank %" PRIu32 "%s%s%s",
-             keys_text(&key->spec, name), s->round, s->rank,
+             keys_text(&key->spec, name), message_rounds(s->round), s->rank,
              s->connected ? "" : " (not connected)", more, left);
 }
 
@@ -149,7 +149,8 @@ void engine_describe(struct engine *e, struct kvw_op *op)
     const struct kvw_op *about;
 
     if ((about = find_in(&e->lane.running, op->about)) != NULL) {
-        if (about->kind == OP_TRANSFER || about->kind == OP_MOVES) {
+        if (about->kind == OP_TRANSFER || about->kind == OP_MOVES ||
+            about->kind == OP_RESET) {
             transfer_text(e, about, op->text, sizeof op->text);
         } else {
             open_text(e, op->text, sizeof op->text);

@@ -164,7 +164,8 @@ static void fill(struct hypers *all, const struct kvw_hyper *c)
         struct message *m = add(all, key->homes[i], key, c);
 
         m->hyper.one = true;
-        m->hyper.slot = key->slices[i].slot;
+        m->hyper.key_id = key->id;
+        m->hyper.slice = i;
     }
 }
 

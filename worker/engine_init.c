@@ -3,24 +3,27 @@
 
 #include "common/base/bytes.h"
 #include "common/base/mem.h"
-#include "worker/engine_core.h"
+#include "worker/engine_purge.h"
 #include "worker/moves.h"
 
 /* Keys that are asked for at a time; the root bounds what waits. */
 #define KEYS_ASKED_MAX 4096
 
-#define HOME_SIZE 4 /* Bytes of a slice's shard in the payload of Placed. */
-
 struct registration;
 
 /* One key on its way: first to the root (Key), then each slice to its shard
- * (Open). */
+ * (Open). A key of its name that is being deleted goes first; and when a shard
+ * says that it may have been deleted since, it begins anew. */
 struct newcomer {
     struct registration *all;
     struct op_item *item;
     struct key *key; /* Owned until it is added. */
     struct request place;
     struct request *opens; /* Owned; by slice. */
+    uint64_t deletions;    /* That the root knew of. */
+    size_t opening;        /* Slices not answered. */
+    bool again;            /* Ask the root again after those. */
+    struct purge purge;
 };
 
 /* One kvw_init(). */
@@ -33,13 +36,6 @@ struct registration {
 };
 
 /* --- The end -------------------------------------------------------------- */
-
-/* Couriers may know some of its slices already. */
-static void lose(struct engine *e, struct key *key)
-{
-    key->next_lost = e->lost;
-    e->lost = key;
-}
 
 static enum kv_status add_slices(struct engine *e, struct key *key)
 {
@@ -54,10 +50,24 @@ static enum kv_status add_slices(struct engine *e, struct key *key)
     return KV_OK;
 }
 
+/* What was registered here by that name was deleted from the job. */
+static void replace_older(struct engine *e, const struct newcomer *n)
+{
+    struct key *older = keys_find(&e->keys, &n->item->spec);
+
+    if (older != NULL && older->id != n->key->id) {
+        (void)keys_remove(&e->keys, &n->item->spec);
+        engine_lose(e, older);
+    }
+}
+
 static void add_key(struct engine *e, struct newcomer *n)
 {
     char name[KEYS_TEXT_MAX];
-    enum kv_status status = add_slices(e, n->key);
+    enum kv_status status;
+
+    replace_older(e, n);
+    status = add_slices(e, n->key);
 
     if (status == KV_OK) {
         status = keys_add(&e->keys, n->key);
@@ -66,7 +76,7 @@ static void add_key(struct engine *e, struct newcomer *n)
         op_fail(n->all->op, status, "%s on rank %" PRIu32 ": %s",
                 keys_text(&n->item->spec, name), e->job.rank,
                 kv_strstatus(status));
-        lose(e, n->key);
+        engine_lose(e, n->key);
     }
     n->key = NULL;
 }
@@ -87,7 +97,7 @@ static void add_keys(struct registration *r)
             keys_remove(&r->engine->keys, &r->newcomers[i].item->spec);
 
         if (key != NULL) {
-            lose(r->engine, key);
+            engine_lose(r->engine, key);
         }
     }
 }
@@ -134,6 +144,18 @@ static void refused(struct newcomer *n, enum kv_status status, const char *text)
 
 /* --- Slices --------------------------------------------------------------- */
 
+static void ask_root(struct newcomer *n);
+
+static void opened_one(struct newcomer *n)
+{
+    if (--n->opening == 0 && n->again && n->all->op->status == KV_OK) {
+        mem_free(n->opens);
+        n->opens = NULL;
+        ask_root(n);
+    }
+    answered(n->all);
+}
+
 static void on_opened(struct request *q, enum kv_status status,
                       const char *text, const struct message *reply,
                       const void *payload, size_t payload_size)
@@ -149,10 +171,12 @@ static void on_opened(struct request *q, enum kv_status status,
     if (status == KV_OK) {
         s->slot = reply->opened.slot;
         s->pushed = reply->opened.round;
+    } else if (status == KV_EAGAIN) {
+        n->again = true;
     } else {
         refused(n, status, text);
     }
-    answered(n->all);
+    opened_one(n);
 }
 
 /* The length of a dense key's rows, unless slices cut them. */
@@ -164,7 +188,7 @@ static size_t whole_rows(const struct key *key)
     return key->spec.storage == KV_DENSE && whole ? length : 0;
 }
 
-static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
+static void open_slice(struct newcomer *n, uint32_t index)
 {
     struct engine *e = n->all->engine;
     struct request *q = &n->opens[index];
@@ -172,7 +196,7 @@ static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
     size_t element = kv_dtype_size(s->dtype);
 
     q->message.kind = MESSAGE_OPEN;
-    q->message.open.key_id = key_id;
+    q->message.open.key_id = n->key->id;
     q->message.open.slice = index;
     q->message.open.dtype = s->dtype;
     q->message.open.count = s->count;
@@ -182,6 +206,7 @@ static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
     q->message.open.width = whole_rows(n->key);
     q->message.open.slices = n->key->slice_count;
     q->message.open.plain = keys_plain(&n->key->spec);
+    q->message.open.deletions = n->deletions;
     if (e->job.rank == 0) {
         q->payload = (const char *)n->item->data[0] +
                      (size_t)(index * n->key->slice_step) * element;
@@ -190,6 +215,7 @@ static void open_slice(struct newcomer *n, uint32_t index, uint32_t key_id)
     q->done = on_opened;
     q->owner = n;
     n->all->left++;
+    n->opening++;
     route_request(&e->routes[n->key->homes[index]], q);
 }
 
@@ -202,7 +228,7 @@ static enum kv_status take_homes(const struct engine *e, struct key *key,
     const unsigned char *at = payload;
 
     for (uint32_t i = 0; i < key->slice_count; i++) {
-        key->homes[i] = bytes_get_u32(at + (size_t)i * HOME_SIZE);
+        key->homes[i] = bytes_get_u32(at + (size_t)i * ENGINE_HOME_SIZE);
         if (key->homes[i] >= e->route_count) {
             return KV_EPROTO;
         }
@@ -215,10 +241,11 @@ static enum kv_status place(struct newcomer *n, const struct message *m,
 {
     enum kv_status status;
 
-    if (m->kind != MESSAGE_PLACED || payload_size % HOME_SIZE != 0) {
+    if (m->kind != MESSAGE_PLACED || payload_size % ENGINE_HOME_SIZE != 0) {
         return KV_EPROTO;
     }
-    status = keys_cut(n->key, m->placed.slice_count, payload_size / HOME_SIZE);
+    status = keys_cut(n->key, m->placed.slice_count,
+                      payload_size / ENGINE_HOME_SIZE);
     if (status != KV_OK) {
         return status;
     }
@@ -230,23 +257,65 @@ static enum kv_status place(struct newcomer *n, const struct message *m,
     return n->opens == NULL ? KV_ENOMEM : KV_OK;
 }
 
+static void open_slices(struct newcomer *n)
+{
+    n->again = false;
+    n->opening = 1; /* So that it cannot begin anew in the middle of this. */
+    n->all->left++;
+    for (uint32_t i = 0; i < n->key->slice_count; i++) {
+        open_slice(n, i);
+    }
+    opened_one(n);
+}
+
+static void on_purged(struct purge *p, enum kv_status status, const char *text)
+{
+    struct newcomer *n = p->owner;
+
+    if (status != KV_OK) {
+        refused(n, status, text);
+    } else {
+        ask_root(n);
+    }
+    answered(n->all);
+}
+
+static bool registered_here(const struct newcomer *n, uint32_t key_id)
+{
+    const struct key *key = keys_find(&n->all->engine->keys, &n->item->spec);
+
+    return key != NULL && key->id == key_id;
+}
+
 static void on_placed(struct request *q, enum kv_status status,
                       const char *text, const struct message *reply,
                       const void *payload, size_t payload_size)
 {
     struct newcomer *n = q->owner;
 
+    if (status == KV_OK && reply->kind == MESSAGE_PLACED &&
+        reply->placed.doomed) {
+        n->purge.done = on_purged;
+        n->purge.owner = n;
+        engine_purge(&n->purge, n->all->engine, &n->item->spec, reply, payload,
+                     payload_size);
+        return;
+    }
     if (status == KV_OK) {
         status = place(n, reply, payload, payload_size);
+    }
+    if (status == KV_OK && registered_here(n, reply->placed.key_id)) {
+        status = KV_EEXIST;
+        text = "it was registered before";
     }
     if (status != KV_OK) {
         refused(n, status, text);
         answered(n->all);
         return;
     }
-    for (uint32_t i = 0; i < n->key->slice_count; i++) {
-        open_slice(n, i, reply->placed.key_id);
-    }
+    n->key->id = reply->placed.key_id;
+    n->deletions = reply->placed.deletions;
+    open_slices(n);
     answered(n->all);
 }
 
@@ -255,6 +324,7 @@ static void ask_root(struct newcomer *n)
     const struct key_spec *spec = &n->item->spec;
     struct message *m = &n->place.message;
 
+    n->place = (struct request){.done = on_placed, .owner = n};
     m->kind = MESSAGE_KEY;
     m->key.name = spec->name;
     m->key.number = spec->number;
@@ -262,8 +332,6 @@ static void ask_root(struct newcomer *n)
     m->key.dims = spec->dims;
     m->key.storage = spec->storage;
     memcpy(m->key.shape, spec->shape, sizeof m->key.shape);
-    n->place.done = on_placed;
-    n->place.owner = n;
     n->all->left++;
     route_request(&n->all->engine->control, &n->place);
 }
@@ -283,19 +351,6 @@ static void ask_more(struct registration *r)
 }
 
 /* --- Start ---------------------------------------------------------------- */
-
-static bool check_item(struct engine *e, struct kvw_op *op, size_t index)
-{
-    const struct key_spec *spec = &op->pushes[index].spec;
-    char name[KEYS_TEXT_MAX];
-
-    if (keys_find(&e->keys, spec) != NULL) {
-        op_fail(op, KV_EEXIST, "%s: rank %" PRIu32 " has registered it before",
-                keys_text(spec, name), e->job.rank);
-        return false;
-    }
-    return true;
-}
 
 static bool make_newcomers(struct registration *r)
 {
@@ -358,12 +413,7 @@ void engine_init(struct engine *e, struct kvw_op *op)
 {
     struct registration *r;
 
-    for (size_t i = 0; i < op->item_count; i++) {
-        if (!check_item(e, op, i)) {
-            engine_done(e, op);
-            return;
-        }
-    }
+    engine_reap(e);
     if (!make_registration(e, op, &r)) {
         op_fail(op, KV_ENOMEM, "out of memory for %zu keys", op->item_count);
         engine_done(e, op);

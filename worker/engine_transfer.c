@@ -74,7 +74,8 @@ bool engine_look(const struct engine *e, const struct kvw_op *op,
     for (size_t i = 0; i < op->piece_count; i++) {
         const struct piece *p = &op->pieces[i];
 
-        if (!p->done && look_at(e, &p->part, out)) {
+        if (!p->done && look_at(e, &p->part, out)) { /* Else maybe its key is
+                                                        gone. */
             break;
         }
     }
@@ -186,6 +187,7 @@ static inline struct piece *start_piece(struct kvw_op *op, struct key *key,
     p->done = false;
     p->part.span = 1;
     p->part.rows = NULL;
+    p->part.reset = op->kind == OP_RESET;
     p->part.slice = &key->slices[index];
     p->part.priority = op->priority;
     p->part.offset =
@@ -380,4 +382,22 @@ void engine_transfer(struct engine *e, struct kvw_op *op)
         }
     }
     engine_one_less(e, op);
+}
+
+/* A round in which rank 0 brings the value. Under async a push is a round by
+ * itself, and so is that of rank 0: the others have nothing to do. */
+void engine_reset(struct engine *e, struct kvw_op *op)
+{
+    bool brings = e->job.rank == 0;
+    size_t pieces = 0;
+
+    for (size_t i = 0; i < op->item_count; i++) {
+        op->pushes[i].data_count = brings ? 1 : 0;
+    }
+    if (e->policy == KV_POLICY_ASYNC && !brings) {
+        (void)prepare(e, op, &pieces);
+        engine_done(e, op);
+        return;
+    }
+    engine_transfer(e, op);
 }

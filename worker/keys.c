@@ -78,9 +78,14 @@ enum kv_status keys_cut(struct key *key, uint64_t step, uint64_t slice_count)
     if (step == 0 || slice_count != (key->count - 1) / step + 1) {
         return KV_EPROTO;
     }
+    if (key->slices != &key->only) {
+        mem_free(key->slices);
+        mem_free(key->homes);
+    }
     if (slice_count == 1) {
         key->slices = &key->only;
         key->homes = &key->only_home;
+        memset(&key->only, 0, sizeof key->only);
     } else {
         key->slices = mem_zalloc(slice_count, sizeof *key->slices);
         key->homes = mem_zalloc(slice_count, sizeof *key->homes);
@@ -182,6 +187,7 @@ void keys_init(struct keys *k)
     map_init(&k->by_number);
     strmap_init(&k->by_name);
     k->block = NULL;
+    k->removals = 0;
 }
 
 void keys_fini(struct keys *k)
@@ -223,12 +229,14 @@ struct key *keys_find_next(const struct keys *k, struct key *before,
 {
     struct key *key = before == NULL ? NULL : before->follower;
 
-    if (key != NULL && is_named(key, spec)) {
+    if (key != NULL && before->guessed_at == k->removals &&
+        is_named(key, spec)) {
         return key;
     }
     key = keys_find(k, spec);
     if (before != NULL) {
         before->follower = key;
+        before->guessed_at = k->removals;
     }
     return key;
 }
@@ -245,6 +253,7 @@ enum kv_status keys_add(struct keys *k, struct key *key)
 
 struct key *keys_remove(struct keys *k, const struct key_spec *spec)
 {
+    k->removals++; /* Whatever followed another key may be gone. */
     if (spec->name == NULL) {
         return map_remove(&k->by_number, (uint64_t)spec->number);
     }

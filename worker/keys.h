@@ -66,6 +66,8 @@ struct key {
     struct slice only;
     uint64_t slice_step; /* Elements of each slice but the last. */
     uint64_t count;      /* Elements. */
+    uint32_t guessed_at; /* keys.removals, when `follower` was looked up. */
+    uint32_t id;         /* Of the job; of a local store. */
     struct key_stall stall;
     struct key *next_lost;     /* For who has it in no table. */
     struct local_value *value; /* Of a local store, which has no slices. */
@@ -85,6 +87,7 @@ struct keys {
     struct map by_number;
     struct strmap by_name;
     struct key_block *block; /* Where the next one goes, or NULL. */
+    uint32_t removals;
 };
 
 void keys_init(struct keys *k);
@@ -103,8 +106,7 @@ static inline void keys_fetch_ahead(const struct key *key, size_t offset)
 }
 
 /* The same, for the key that comes after `before` in a call (NULL: the first):
- * calls name the same keys in the same order, and a guess saves the search. A
- * key that this has found is not removed any more. */
+ * calls name the same keys in the same order, and a guess saves the search. */
 struct key *keys_find_next(const struct keys *k, struct key *before,
                            const struct key_spec *spec);
 
@@ -118,15 +120,15 @@ struct key *keys_each(const struct keys *k, struct keys_walk *at);
 /* Takes the key. KV_EEXIST, KV_ENOMEM. */
 KV_MUST_CHECK enum kv_status keys_add(struct keys *k, struct key *key);
 
-/* The key, taken back. */
+/* The key, taken back; NULL if there is none. */
 struct key *keys_remove(struct keys *k, const struct key_spec *spec);
 
 /* NULL when out of memory. It has no slices yet, and is in no table. */
 struct key *keys_new(struct keys *k, const struct key_spec *spec);
 void keys_free(struct key *key);
 
-/* Cut into slices of `step` elements. KV_ENOMEM; KV_EPROTO when that is not
- * `slice_count` of them. */
+/* Cut into slices of `step` elements, maybe anew. KV_ENOMEM; KV_EPROTO when
+ * that is not `slice_count` of them. */
 KV_MUST_CHECK enum kv_status keys_cut(struct key *key, uint64_t step,
                                       uint64_t slice_count);
 

@@ -86,16 +86,18 @@ static int missing_items(const struct kvw *kv)
     return failure(kv->number, KV_EINVAL, "items are needed");
 }
 
-static int init(struct kvw *kv, const struct kvw_item *items, size_t count)
+static int assign(struct kvw *kv, enum op_kind kind,
+                  const struct kvw_item *items, size_t count)
 {
     struct kvw_op *op;
-    int result = take_items(kv, OP_INIT, items, NULL, count, 0, &op);
+    int result = take_items(kv, kind, items, NULL, count, 0, &op);
 
     return result == KVW_OK ? store_run(kv, op) : result;
 }
 
 /* Of row_sparse tensors that lack rows, whole ones are made first. */
-static int init_rows(struct kvw *kv, const struct kvw_item *items, size_t count)
+static int assign_rows(struct kvw *kv, enum op_kind kind,
+                       const struct kvw_item *items, size_t count)
 {
     char text[ARGUMENTS_TEXT_MAX];
     enum kv_status status = moves_check(items, count, text);
@@ -110,12 +112,13 @@ static int init_rows(struct kvw *kv, const struct kvw_item *items, size_t count)
         return failure(kv->number, KV_ENOMEM, "out of memory for %zu values",
                        count);
     }
-    result = init(kv, whole, count);
+    result = assign(kv, kind, whole, count);
     mem_free(whole);
     return result;
 }
 
-int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count)
+static int assign_all(struct kvw *kv, enum op_kind kind,
+                      const struct kvw_item *items, size_t count)
 {
     struct arguments_survey survey = {0, 0, false};
     int result = store_enter(kv, true);
@@ -124,7 +127,18 @@ int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count)
         return result;
     }
     arguments_look(items, count, &survey);
-    return survey.rows ? init_rows(kv, items, count) : init(kv, items, count);
+    return survey.rows ? assign_rows(kv, kind, items, count)
+                       : assign(kv, kind, items, count);
+}
+
+int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count)
+{
+    return assign_all(kv, OP_INIT, items, count);
+}
+
+int kvw_reset(struct kvw *kv, const struct kvw_item *items, size_t count)
+{
+    return assign_all(kv, OP_RESET, items, count);
 }
 
 int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,

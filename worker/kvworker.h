@@ -51,6 +51,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "kvworker_types.h" /* Keys and tensors. */
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -172,89 +174,6 @@ int kvw_num_dead_node(struct kvw *kv, int node_id, int timeout_s);
  * kvw_barrier() but at most for the option `timeout`, and then leaves with a
  * warning. 0 (the default) or not: servers outlive workers here. */
 int kvw_set_barrier_before_exit(struct kvw *kv, int barrier);
-
-/* --- Keys and tensors ---------------------------------------------------- */
-
-/* A key is a string (1 to 255 bytes, no control characters) or an int64.
- * "7" and 7 are different keys. */
-struct kvw_key {
-    const char *name; /* NULL: the key is `number`. Borrowed. */
-    int64_t number;
-};
-
-static inline struct kvw_key kvw_int(int64_t number)
-{
-    struct kvw_key key = {NULL, number};
-    return key;
-}
-
-static inline struct kvw_key kvw_str(const char *name)
-{
-    struct kvw_key key = {name, 0};
-    return key;
-}
-
-/* MXNet's numbers. Every store holds all of them. Sums of integers wrap around,
- * f64 is summed in f64, f16 and bf16 in f32 and rounded once. Optimizers train
- * f32, f16 and bf16; "accumulate" adds to any. */
-enum kvw_dtype {
-    KVW_F32 = 0,
-    KVW_F64 = 1,
-    KVW_F16 = 2,
-    KVW_U8 = 3,
-    KVW_I32 = 4,
-    KVW_I8 = 5,
-    KVW_I64 = 6,
-    KVW_BF16 = 12
-};
-
-#define KVW_DIMS_MAX 8
-
-/* A row_sparse value is a table of rows, of which a push or a pull moves some;
- * servers keep it whole. */
-enum kvw_storage { KVW_DENSE = 0, KVW_ROW_SPARSE = 1 };
-
-/* Contiguous, in host memory, aligned to its element.
- *
- * Dense: data has all elements. Row_sparse: shape is that of the whole table,
- * shape[0] rows of shape[1] * shape[2] * ... elements; data has row_count rows,
- * of which number i is row rows[i] of the table. In what is pushed, rows may
- * come in any order and more than once: they are summed. Without `rows`,
- * row_count is shape[0], and data has all rows in order, or 0. */
-struct kvw_tensor {
-    void *data;
-    enum kvw_dtype dtype;
-    uint32_t dims;                /* 1 to KVW_DIMS_MAX */
-    uint64_t shape[KVW_DIMS_MAX]; /* Elements; the product is at least 1. */
-    enum kvw_storage storage;
-    int64_t *rows;      /* Kept, as the data is. */
-    uint64_t row_count; /* Below 2^32. */
-};
-
-static inline struct kvw_tensor kvw_f32(float *data, uint64_t count)
-{
-    struct kvw_tensor t = {data, KVW_F32, 1, {count}, KVW_DENSE, NULL, 0};
-    return t;
-}
-
-/* `row_count` rows of a table of `table_rows` rows of `length` f32 each. */
-static inline struct kvw_tensor kvw_f32_rows(float *data, int64_t *rows,
-                                             uint64_t row_count,
-                                             uint64_t table_rows,
-                                             uint64_t length)
-{
-    struct kvw_tensor t = {
-        data,           KVW_F32, 2,        {table_rows, length},
-        KVW_ROW_SPARSE, rows,    row_count};
-    return t;
-}
-
-/* One key and its tensor, or its tensors, one a device. */
-struct kvw_item {
-    struct kvw_key key;
-    const struct kvw_tensor *tensors; /* Borrowed; their data is kept. */
-    uint32_t tensor_count;            /* At least 1. */
-};
 
 /* --- Operations ---------------------------------------------------------- */
 
@@ -410,6 +329,64 @@ int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
  * Errors: as of pushes when waiting; after one, calling again is fine. */
 int kvw_leave(struct kvw *kv);
 int kvw_join(struct kvw *kv);
+
+/* --- The life of keys ----------------------------------------------------- */
+
+struct kvw_key_info {
+    struct kvw_key key; /* Its name is borrowed. */
+    enum kvw_dtype dtype;
+    uint32_t dims;
+    uint64_t shape[KVW_DIMS_MAX];
+    enum kvw_storage storage;
+    uint32_t slices; /* Pieces it is cut into; 0 in a local store. */
+};
+
+typedef void (*kvw_key_fn)(void *arg, const struct kvw_key_info *info);
+
+/* Call `fn` for every key of the job, in the order of registration, also for
+ * those that this process has not registered. On the caller's thread, before
+ * the return; `fn` may use the store. A key that comes or goes meanwhile may or
+ * may not be told of; no other is missed or told of twice. KVW_EINVAL: no `fn`.
+ */
+int kvw_list_keys(struct kvw *kv, kvw_key_fn fn, void *arg);
+
+/* How often the value has changed: rounds committed (dist_sync), or pushes
+ * applied, of all workers (dist_async, local). It does not wait for pushes
+ * under way: those of this worker that are done are counted, others may be. A
+ * key of many slices, which are committed one by one, has the version of the
+ * one that is behind. The count belongs to the key: it survives servers, and
+ * begins with 0 when a deleted key is registered again.
+ * KVW_ENOTFOUND: this process has not registered the key, or it was deleted. */
+int kvw_get_version(struct kvw *kv, struct kvw_key key, uint64_t *version);
+
+/* Give existing keys new values, and their optimizer state a fresh start. Every
+ * worker calls it, as kvw_init(), and rank 0's values count; it returns when
+ * they are there. Borrows the tensors. In its order it is a push: what this
+ * worker pushed before is part of what is replaced, what it pulls later sees
+ * the new value or what became of it, and the version goes on by one.
+ *
+ * dist_sync: it is the key's next round, of every worker. If some push a
+ * gradient to that round instead, all who are in it get KVW_EMISMATCH, naming
+ * key, round and two of the ranks, and may try again; the value stays.
+ * dist_async: at once when rank 0 calls it; other workers' calls only check.
+ * local: at once, behind earlier operations.
+ * Errors: KVW_ENOTFOUND key not registered or deleted, KVW_EMISMATCH also when
+ * dtype or shape are not the key's, KVW_EINVAL, KVW_ENOSPC. */
+int kvw_reset(struct kvw *kv, const struct kvw_item *items, size_t count);
+
+/* Remove keys from the job, with their values and optimizer state; one worker's
+ * call is enough. When it returns, their memory on the servers is free, and
+ * their names can be registered again, with any dtype and shape.
+ *
+ * It does not wait for pushes and pulls of these keys: what is under way, this
+ * worker's too, is done or ends with KVW_ENOTFOUND; whoever wants to see it
+ * done calls kvw_wait_key() first. (In a local store it is done first.) From
+ * then on other workers' operations on the key end with KVW_ENOTFOUND, until
+ * they register it again. A worker that has registered the key deletes that one
+ * and no later one of its name: when it is gone already, that is success.
+ * Errors: KVW_ENOTFOUND there is no such key in the job, KVW_EINVAL no keys, or
+ * one stands twice. Then nothing was deleted. */
+int kvw_delete(struct kvw *kv, const struct kvw_key *keys, size_t count);
 
 /* --- Optimizer and compression ------------------------------------------- */
 

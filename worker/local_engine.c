@@ -5,6 +5,7 @@
 #include "common/base/mem.h"
 #include "worker/lane.h"
 #include "worker/local_hyper.h"
+#include "worker/local_keys.h"
 #include "worker/lookup.h"
 
 #define THREADS_DEFAULT_MAX 4
@@ -17,8 +18,7 @@ struct local {
     struct lane lane; /* Its running ops are the queue. */
     struct lane_job job;
     struct team *team;
-    struct keys keys;
-    struct local_value *values; /* Owned; the latest first. */
+    struct local_keys keys;
     struct local_rule rule;
     uint64_t pushes, pulls;
 };
@@ -26,77 +26,6 @@ struct local {
 static struct local *local_of(struct lane *lane)
 {
     return LIST_ENTRY(lane, struct local, lane);
-}
-
-/* --- Init ----------------------------------------------------------------- */
-
-static enum kv_status add_key(struct local *l, uint64_t number,
-                              const struct op_item *item)
-{
-    struct key *key = keys_new(&l->keys, &item->spec);
-    enum kv_status status = KV_ENOMEM;
-
-    if (key != NULL) {
-        key->named_by = number;
-        key->value = local_value_new(key, item->data[0]);
-    }
-    if (key != NULL && key->value != NULL) {
-        status = keys_add(&l->keys, key);
-    }
-    if (status == KV_OK) {
-        key->value->next = l->values;
-        l->values = key->value;
-        return KV_OK;
-    }
-    if (key != NULL && key->value != NULL) {
-        local_value_free(key->value);
-    }
-    keys_free(key);
-    return status;
-}
-
-static void drop_latest(struct local *l, const struct key_spec *spec)
-{
-    struct local_value *v = l->values;
-
-    l->values = v->next;
-    local_value_free(v);
-    keys_free(keys_remove(&l->keys, spec));
-}
-
-static void refuse_key(const struct local *l, struct kvw_op *op,
-                       const struct key_spec *spec, enum kv_status status)
-{
-    const struct key *known = keys_find(&l->keys, spec);
-    char name[KEYS_TEXT_MAX];
-
-    keys_text(spec, name);
-    if (status != KV_EEXIST) {
-        op_fail(op, status, "%s: %s", name, kv_strstatus(status));
-    } else if (known->named_by == op->number) {
-        op_fail(op, KV_EINVAL, "%s stands twice in one call", name);
-    } else {
-        op_fail(op, KV_EEXIST, "duplicate init of %s", name);
-    }
-}
-
-/* All or none. */
-static void init(struct local *l, struct kvw_op *op)
-{
-    size_t count = 0;
-    enum kv_status status = KV_OK;
-
-    while (count < op->item_count && status == KV_OK) {
-        status = add_key(l, op->number, &op->pushes[count]);
-        count += status == KV_OK ? 1 : 0;
-    }
-    if (status == KV_OK) {
-        return;
-    }
-    refuse_key(l, op, &op->pushes[count].spec, status);
-    while (count-- > 0) {
-        drop_latest(l, &op->pushes[count].spec);
-    }
 }
 
 /* --- The rule ------------------------------------------------------------- */
@@ -112,14 +41,14 @@ static void set_hyper(struct local *l, struct kvw_op *op,
     if (change->key != NULL) {
         spec.name = change->key->name;
         spec.number = change->key->number;
-        key = keys_find(&l->keys, &spec);
+        key = keys_find(&l->keys.table, &spec);
         keys_text(&spec, name);
     }
     if (change->key != NULL && key == NULL) {
         op_fail(op, KV_ENOTFOUND, "%s is not registered with kvw_init()", name);
         return;
     }
-    status = local_hyper(&l->rule, l->values, key, change, text);
+    status = local_hyper(&l->rule, &l->keys.roll, key, change, text);
     if (status != KV_OK) {
         op_fail(op, status, "%s: %s", name, text);
     }
@@ -207,15 +136,21 @@ static size_t do_some(struct local *l, struct kvw_op *op)
 {
     switch (op->kind) {
     case OP_OPTIMIZER:
-        local_rule_optimizer(&l->rule, l->values, &op->optimizer);
+        local_rule_optimizer(&l->rule, &l->keys.roll, &op->optimizer);
         break;
     case OP_UPDATER:
-        local_rule_updater(&l->rule, l->values, op->updater, op->arg);
+        local_rule_updater(&l->rule, &l->keys.roll, op->updater, op->arg);
         break;
     case OP_HYPER:
         for (size_t i = 0; i < op->change_count && op->status == KV_OK; i++) {
             set_hyper(l, op, &op->changes[i]);
         }
+        break;
+    case OP_DELETE:
+        local_keys_free(&l->keys, op);
+        break;
+    case OP_RESET:
+        local_keys_reset(op);
         break;
     default:
         return transfer(l, op);
@@ -261,8 +196,10 @@ static bool may_pass(const struct kvw_op *op, const struct kvw_op *before)
 
 static bool look_up(const struct local *l, struct kvw_op *op)
 {
-    return op->kind == OP_MOVES ? lookup_moves(&l->keys, l->job.rank, op)
-                                : lookup_items(&l->keys, l->job.rank, op);
+    const struct keys *keys = &l->keys.table;
+
+    return op->kind == OP_MOVES ? lookup_moves(keys, l->job.rank, op)
+                                : lookup_items(keys, l->job.rank, op);
 }
 
 /* It is the last one; forward to where its priority says. Nothing is left of a
@@ -314,8 +251,24 @@ static void begin(struct lane *lane, struct kvw_op *op)
     case OP_HYPER:
     case OP_UPDATER:
         return; /* In line. */
+    case OP_RESET:
+        if (look_up(l, op)) {
+            return; /* In line. */
+        }
+        break;
+    case OP_DELETE:
+        if (local_keys_take(&l->keys, op)) {
+            return; /* In line. */
+        }
+        break;
     case OP_INIT:
-        init(l, op);
+        local_keys_add(&l->keys, op);
+        break;
+    case OP_LIST:
+        local_keys_list(&l->keys, op->page);
+        break;
+    case OP_VERSION:
+        local_keys_version(&l->keys, op);
         break;
     case OP_CODEC:
         op_fail(op, KV_ENOTSUP,
@@ -344,13 +297,7 @@ static void free_local(struct lane *lane)
 {
     struct local *l = local_of(lane);
 
-    while (l->values != NULL) {
-        struct local_value *v = l->values;
-
-        l->values = v->next;
-        local_value_free(v);
-    }
-    keys_fini(&l->keys);
+    local_keys_fini(&l->keys);
     mem_free(l->rule.sum);
     mem_free(l->rule.room);
     team_free(l->team);
@@ -381,7 +328,7 @@ enum kv_status local_engine_open(struct lane **out, const struct kind *kind,
         return KV_ENOMEM;
     }
     l->job.workers = 1;
-    keys_init(&l->keys);
+    local_keys_init(&l->keys);
     status = team_new(&l->team, thread_count(options));
     if (status == KV_OK) {
         status = lane_init(&l->lane, &duties, options, &l->job, pool);

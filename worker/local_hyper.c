@@ -8,6 +8,14 @@
 
 static const struct kv_optim_scale unscaled = {.lr_mult = 1, .wd_mult = 1};
 
+/* The next value on the roll; NULL at the end. */
+static struct local_value *walk(const struct roll *keys, uint64_t *at)
+{
+    const struct key *key = roll_walk(keys, at);
+
+    return key == NULL ? NULL : key->value;
+}
+
 /* --- The rule ------------------------------------------------------------- */
 
 static bool same(const struct kv_optim_spec *a, const struct kv_optim_spec *b)
@@ -20,18 +28,21 @@ static bool same(const struct kv_optim_spec *a, const struct kv_optim_spec *b)
 }
 
 /* Nothing of the rule before holds. */
-static void begin(struct local_rule *rule, struct local_value *values)
+static void begin(struct local_rule *rule, const struct roll *keys)
 {
+    struct local_value *v;
+    uint64_t at = 0;
+
     rule->hyper_count = 0;
     rule->spec = rule->base;
     rule->scale = unscaled;
     rule->generation++;
-    for (struct local_value *v = values; v != NULL; v = v->next) {
+    while ((v = walk(keys, &at)) != NULL) {
         v->own_count = 0;
     }
 }
 
-void local_rule_optimizer(struct local_rule *rule, struct local_value *values,
+void local_rule_optimizer(struct local_rule *rule, const struct roll *keys,
                           const struct kv_optim_spec *spec)
 {
     if (rule->base.optim != NULL && same(&rule->base, spec)) {
@@ -39,21 +50,21 @@ void local_rule_optimizer(struct local_rule *rule, struct local_value *values,
     }
     rule->base = *spec;
     rule->updater = NULL;
-    begin(rule, values);
+    begin(rule, keys);
 }
 
-void local_rule_updater(struct local_rule *rule, struct local_value *values,
+void local_rule_updater(struct local_rule *rule, const struct roll *keys,
                         kvw_updater_fn updater, void *arg)
 {
     rule->base.optim = NULL;
     rule->updater = updater;
     rule->arg = arg;
-    begin(rule, values);
+    begin(rule, keys);
 }
 
 void local_tune(struct local_rule *rule, const struct local_value *v)
 {
-    uint64_t round = v->rounds + 1;
+    uint64_t round = v->version + 1;
 
     if (rule->base.optim == NULL) {
         return;
@@ -67,30 +78,42 @@ void local_tune(struct local_rule *rule, const struct local_value *v)
 
 /* --- Changes -------------------------------------------------------------- */
 
-static enum kv_status check_round(const struct local_value *v, bool one,
+static enum kv_status check_round(const struct local_value *v,
                                   const struct kvw_hyper *change, char *text)
 {
-    for (; v != NULL; v = one ? NULL : v->next) {
-        if (change->round != 0 && v->rounds >= change->round) {
-            snprintf(text, KV_OPTIM_ERROR_MAX,
-                     "%s cannot change from round %" PRIu64 " on: %" PRIu64
-                     " were pushed; state a later one, or 0 for the next",
-                     change->name, change->round, v->rounds);
-            return KV_EINVAL;
-        }
+    if (change->round == 0 || v->version < change->round) {
+        return KV_OK;
     }
-    return KV_OK;
+    snprintf(text, KV_OPTIM_ERROR_MAX,
+             "%s cannot change from round %" PRIu64 " on: %" PRIu64
+             " were pushed; state a later one, or 0 for the next",
+             change->name, change->round, v->version);
+    return KV_EINVAL;
+}
+
+static enum kv_status check_rounds(const struct roll *keys,
+                                   const struct kvw_hyper *change, char *text)
+{
+    const struct local_value *v;
+    enum kv_status status = KV_OK;
+    uint64_t at = 0;
+
+    while (status == KV_OK && (v = walk(keys, &at)) != NULL) {
+        status = check_round(v, change, text);
+    }
+    return status;
 }
 
 /* The round that the value which is behind all others comes to next. */
-static uint64_t next_of_all(const struct local_value *v)
+static uint64_t next_of_all(const struct roll *keys)
 {
-    uint64_t least = v == NULL ? 0 : v->rounds;
+    const struct local_value *v;
+    uint64_t at = 0, least = UINT64_MAX;
 
-    for (; v != NULL; v = v->next) {
-        least = v->rounds < least ? v->rounds : least;
+    while ((v = walk(keys, &at)) != NULL) {
+        least = v->version < least ? v->version : least;
     }
-    return least + 1;
+    return least == UINT64_MAX ? 1 : least + 1;
 }
 
 static enum kv_status put(struct kv_hyper *list, size_t *count, size_t max,
@@ -120,7 +143,8 @@ static enum kv_status put_own(struct local_value *v, const struct kv_hyper *h,
         snprintf(text, KV_OPTIM_ERROR_MAX, "out of memory for %s", h->name);
         return KV_ENOMEM;
     }
-    return put(v->own, &v->own_count, KV_HYPER_OWN_MAX, v->rounds + 1, h, text);
+    return put(v->own, &v->own_count, KV_HYPER_OWN_MAX, v->version + 1, h,
+               text);
 }
 
 /* The change, if the settings of its round can have it. */
@@ -134,7 +158,7 @@ static enum kv_status make(const struct local_rule *rule,
     uint64_t round = change->round;
 
     if (one != NULL && round == 0) {
-        round = one->rounds + 1;
+        round = one->version + 1;
     }
     kv_hyper_apply(rule->hypers, rule->hyper_count, round, &spec, &scale);
     if (one != NULL) {
@@ -144,8 +168,7 @@ static enum kv_status make(const struct local_rule *rule,
                          text, KV_OPTIM_ERROR_MAX);
 }
 
-enum kv_status local_hyper(struct local_rule *rule,
-                           const struct local_value *values,
+enum kv_status local_hyper(struct local_rule *rule, const struct roll *keys,
                            const struct key *key,
                            const struct kvw_hyper *change, char *text)
 {
@@ -162,13 +185,13 @@ enum kv_status local_hyper(struct local_rule *rule,
     }
     status = make(rule, one, change, &h, text);
     if (status == KV_OK) {
-        status =
-            check_round(one != NULL ? one : values, one != NULL, change, text);
+        status = one != NULL ? check_round(one, change, text)
+                             : check_rounds(keys, change, text);
     }
     if (status != KV_OK) {
         return status;
     }
     return one != NULL ? put_own(one, &h, text)
                        : put(rule->hypers, &rule->hyper_count, KV_HYPER_ALL_MAX,
-                             next_of_all(values), &h, text);
+                             next_of_all(keys), &h, text);
 }

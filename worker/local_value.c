@@ -45,6 +45,17 @@ void local_value_free(struct local_value *v)
     mem_free(v);
 }
 
+/* No rule has the generation 0: its state is made again. */
+void local_value_reset(const struct key *key, const void *data)
+{
+    struct local_value *v = key->value;
+
+    memcpy(v->data, data, size_of(key));
+    free_state(v);
+    v->generation = 0;
+    v->version++;
+}
+
 /* --- Is everything there? ------------------------------------------------- */
 
 /* It begins as the weights. */
@@ -271,7 +282,7 @@ void local_value_push(struct team *team, struct local_rule *rule,
     const struct key *key = c->key;
 
     local_tune(rule, key->value);
-    key->value->rounds++;
+    key->value->version++;
     if (rule->spec.optim != NULL) {
         optimize(team, rule, c);
     } else if (rule->updater != NULL) {

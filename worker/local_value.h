@@ -26,10 +26,9 @@ struct local_value {
     float *slots[KV_OPTIM_SLOTS_MAX]; /* NULL where the rule has none. */
     uint64_t generation;              /* Of the rule that these belong to. */
     uint64_t updates;                 /* Of that rule. */
-    uint64_t rounds;                  /* Pushes. */
+    uint64_t version;                 /* Pushes, and resets. */
     struct kv_hyper *own; /* Owned; what the rule has for this key alone. */
     size_t own_count;
-    struct local_value *next; /* For who keeps them. */
 };
 
 /* What pushes do. */
@@ -76,6 +75,9 @@ static inline struct local_change local_change_move(const struct move *m)
 /* A copy of `data`; NULL when out of memory. */
 struct local_value *local_value_new(const struct key *key, const void *data);
 void local_value_free(struct local_value *v);
+
+/* Begin anew with a copy of `data`. */
+void local_value_reset(const struct key *key, const void *data);
 
 /* Can the rule be applied to what is pushed, and is there memory for it?
  * Otherwise the op has failed, and the value is what it was. */

@@ -73,6 +73,31 @@ bool lookup_items(const struct keys *keys, uint32_t rank, struct kvw_op *op)
     return true;
 }
 
+/* Into a table of their own, to see whether one stands there twice. */
+bool lookup_once(uint32_t rank, struct kvw_op *op)
+{
+    enum kv_status status = KV_OK;
+    struct keys seen;
+
+    keys_init(&seen);
+    for (size_t i = 0; i < op->item_count && status == KV_OK; i++) {
+        struct key *key = keys_new(&seen, &op->pushes[i].spec);
+
+        status = key == NULL ? KV_ENOMEM : keys_add(&seen, key);
+        if (status == KV_EEXIST) {
+            stands_twice(rank, op, &op->pushes[i].spec);
+        }
+        if (status != KV_OK) {
+            keys_free(key);
+        }
+    }
+    keys_fini(&seen);
+    if (status == KV_ENOMEM) {
+        op_fail(op, status, "out of memory for %zu keys", op->item_count);
+    }
+    return status == KV_OK;
+}
+
 /* --- Moves ---------------------------------------------------------------- */
 
 static bool look_up_move(const struct keys *keys, uint32_t rank,

@@ -15,6 +15,9 @@
 #include "worker/op.h"
 
 bool lookup_items(const struct keys *keys, uint32_t rank, struct kvw_op *op);
+
+/* Does each key stand in the call once? They may be unknown. */
+bool lookup_once(uint32_t rank, struct kvw_op *op);
 bool lookup_moves(const struct keys *keys, uint32_t rank, struct kvw_op *op);
 
 #endif

@@ -306,7 +306,8 @@ struct op_choice {
 
 bool op_pushes(const struct kvw_op *op)
 {
-    bool pushes = op->kind == OP_TRANSFER && op->pushes != NULL;
+    bool pushes =
+        op->kind == OP_RESET || (op->kind == OP_TRANSFER && op->pushes != NULL);
 
     for (size_t i = 0; op->kind == OP_MOVES && i < op->move_count; i++) {
         pushes = pushes || !op->moves[i].pull;
@@ -318,7 +319,8 @@ static bool chosen(const struct kvw_op *op, const struct op_choice *choice)
 {
     const struct op_item *items = op->pushes != NULL ? op->pushes : op->pulls;
 
-    if (choice->transfers && op->kind != OP_TRANSFER && op->kind != OP_MOVES) {
+    if (choice->transfers && op->kind != OP_TRANSFER && op->kind != OP_MOVES &&
+        op->kind != OP_RESET) {
         return false;
     }
     if (choice->spec == NULL) {

@@ -47,6 +47,10 @@ enum op_kind {
     OP_HYPER,
     OP_UPDATER,
     OP_MEMBER, /* Of rounds, or no longer. */
+    OP_LIST,
+    OP_VERSION,
+    OP_DELETE,
+    OP_RESET,
     /* Between the library and its lane; nobody waits for them in wait_all. */
     OP_CODEC,
     OP_STATS,
@@ -61,6 +65,21 @@ struct op_item {
     void **data;          /* data_count base addresses, in the op's data. */
     uint32_t data_count;
     struct key *key; /* Once the lane has looked it up. */
+};
+
+/* Some keys of the job, in order. */
+struct op_page {
+    uint64_t from; /* The least id that is wanted; then that of the next page,
+                      0 when there is none. */
+    uint32_t count;
+    struct op_listing {
+        char name[KV_KEY_NAME_MAX + 1]; /* "": the key is `number`. */
+        int64_t number;
+        enum kv_dtype dtype;
+        enum kv_storage storage;
+        uint32_t dims, slices;
+        uint64_t shape[KV_DIMS_MAX];
+    } keys[KV_LISTED_MAX];
 };
 
 struct op_pool;
@@ -92,9 +111,11 @@ struct kvw_op {
     size_t change_count;
     kvw_updater_fn updater; /* With `arg`. */
     const struct kv_codec *codec;
-    struct kvw_stats *stats; /* Kept until done. */
-    uint64_t about;          /* OP_DESCRIBE: the number of an op. */
-    uint32_t node, seconds;  /* OP_DEAD */
+    struct kvw_stats *stats; /* Kept until done... */
+    struct op_page *page;
+    uint64_t *version;      /* ...as these. */
+    uint64_t about;         /* OP_DESCRIBE: the number of an op. */
+    uint32_t node, seconds; /* OP_DEAD */
 
     /* The lane's. */
     size_t left; /* Pieces not done. */

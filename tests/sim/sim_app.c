@@ -164,7 +164,8 @@ static bool change_one(struct sim_worker *w, bool *acted)
     m.hyper.value = p->own_mult;
     m.hyper.round = plan_own_round(p);
     m.hyper.one = true;
-    m.hyper.slot = w->slices[p->own_slice].slot;
+    m.hyper.key_id = p->slice[p->own_slice].key_id;
+    m.hyper.slice = p->slice[p->own_slice].index;
     return ask(w, &m, p->slice[p->own_slice].shard, 1, acted);
 }
 

@@ -24,6 +24,7 @@ struct fixture {
     struct run runs[KV_BATCH_RUNS_MAX];
     const char *address[KV_SERVERS_MAX];
     uint32_t shards[KV_SERVERS_MAX];
+    struct message_listing listings[KV_LISTED_MAX];
     char text[KV_TEXT_MAX + 2];
     unsigned char block[MESSAGE_SCRATCH_SIZE] __attribute__((aligned(64)));
 };
@@ -90,6 +91,19 @@ static inline void fill_key(struct fixture *f)
     f->message.key.shape[2] = UINT64_C(1) << 20;
 }
 
+static inline void fill_listed(struct fixture *f)
+{
+    f->listings[0] =
+        (struct message_listing){0, 1, "layer1.weight", 0, 2, 1, KV_DENSE, {5}};
+    f->listings[1] =
+        (struct message_listing){3, 1, NULL, -7, 0, 0, KV_DENSE, {0}};
+    f->listings[2] = (struct message_listing){
+        9, 70000, "table", 0, 12, 2, KV_ROW_SPARSE, {UINT64_C(1) << 36, 16}};
+    f->message.listed.keys = f->listings;
+    f->message.listed.count = 3;
+    f->message.listed.next = 10;
+}
+
 static inline void fill_stalled(struct fixture *f)
 {
     f->message.stalled.slot = KV_SLOTS_MAX - 1;
@@ -147,10 +161,24 @@ static inline void fill_control(struct fixture *f)
     case MESSAGE_PLACED:
         m->placed.key_id = 6;
         m->placed.slice_count = 131072;
+        m->placed.deletions = 3;
+        m->placed.doomed = true;
         f->payload_size = 12;
         return;
     case MESSAGE_BARRIER:
         m->barrier.generation = 8;
+        return;
+    case MESSAGE_LIST:
+        m->list.from = UINT64_C(1) << 32;
+        return;
+    case MESSAGE_LISTED:
+        fill_listed(f);
+        return;
+    case MESSAGE_DELETE:
+        m->delete.step = KV_DELETE_END;
+        m->delete.key_id = 5;
+        m->delete.name = "layer1.weight";
+        m->delete.number = -5;
         return;
     default: /* Ok and Leave say it all. */
         return;
@@ -163,7 +191,8 @@ static inline void fill_hyper(struct message *m)
     m->hyper.value = -0.25;
     m->hyper.round = UINT64_C(1) << 40;
     m->hyper.one = true;
-    m->hyper.slot = KV_SLOTS_MAX - 1;
+    m->hyper.key_id = UINT32_MAX;
+    m->hyper.slice = 7;
 }
 
 static inline void fill(struct fixture *f, enum message_kind kind)
@@ -180,6 +209,7 @@ static inline void fill(struct fixture *f, enum message_kind kind)
         m->open.dtype = 1;
         m->open.count = 4096;
         m->open.slices = 3;
+        m->open.deletions = 7;
         f->payload_size = 16384;
         return;
     case MESSAGE_OPENED:
@@ -220,6 +250,18 @@ static inline void fill(struct fixture *f, enum message_kind kind)
         m->norms.round = 4;
         m->norms.pass = 1;
         m->norms.sum[0] = 0.5;
+        return;
+    case MESSAGE_DROP:
+        m->drop.key_id = 6;
+        m->drop.slice = 2;
+        m->drop.deletion = KV_DELETIONS_MAX;
+        return;
+    case MESSAGE_VERSION:
+        m->version.key_id = 6;
+        m->version.slice = 2;
+        return;
+    case MESSAGE_VERSIONED:
+        m->versioned.rounds = UINT64_C(1) << 35;
         return;
     default:
         fill_control(f);

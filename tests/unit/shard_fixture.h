@@ -207,7 +207,7 @@ static inline void expect_text(const char *text, const char *part)
 
 static inline struct slice_desc f32_slice(uint32_t key_id, uint64_t count)
 {
-    struct slice_desc d = {key_id, 0, KV_F32, count, 0, 1, false, 0};
+    struct slice_desc d = {key_id, 0, KV_F32, count, 0, 1, false, 0, 0};
 
     return d;
 }

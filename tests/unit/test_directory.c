@@ -52,9 +52,9 @@ static struct key_desc vector(const char *name, uint32_t dtype, uint64_t count)
     return k;
 }
 
-static const struct directory_key *add(struct fixture *f, struct key_desc k)
+static struct directory_key *add(struct fixture *f, struct key_desc k)
 {
-    const struct directory_key *key = NULL;
+    struct directory_key *key = NULL;
 
     assert_string_equal(
         kv_strstatus(directory_add(&f->d, &k, &key, f->error, sizeof f->error)),
@@ -65,7 +65,7 @@ static const struct directory_key *add(struct fixture *f, struct key_desc k)
 static void refuse(struct fixture *f, struct key_desc k, enum kv_status status,
                    const char *text)
 {
-    const struct directory_key *key = NULL;
+    struct directory_key *key = NULL;
     uint32_t before = f->d.count;
 
     assert_string_equal(
@@ -120,13 +120,19 @@ static void test_small_keys_go_round_from_the_lowest_shard(void **state)
     }
 }
 
+/* None has been removed. */
+static const struct directory_key *nth(const struct directory *d, uint64_t n)
+{
+    return directory_walk(d, &n);
+}
+
 /* As many of those after `first` as went to the same shard without a break. */
 static uint32_t streak_of(const struct directory *d, uint32_t first)
 {
     uint32_t n = 1;
 
     while (first + n < d->count &&
-           shard_of(d->keys[first + n], 0) == shard_of(d->keys[first], 0)) {
+           shard_of(nth(d, first + n), 0) == shard_of(nth(d, first), 0)) {
         n++;
     }
     return n;
@@ -208,7 +214,7 @@ static void test_slices_are_multiples_of_the_alignment(void **state)
 {
     struct directory d;
     struct key_desc k = vector("w", KV_F32, 100000);
-    const struct directory_key *key = NULL;
+    struct directory_key *key = NULL;
     char error[256];
 
     (void)state;
@@ -248,7 +254,7 @@ static void test_the_same_keys_get_the_same_places(void **state)
     assert_int_equal(directory_init(&again, SHARDS, SLICE_BYTES), KV_OK);
     for (uint32_t i = 0; i < 300; i++) {
         struct key_desc k = vector(name, KV_F32, 1 + i * 7919 % 10007);
-        const struct directory_key *one, *other = NULL;
+        struct directory_key *one, *other = NULL;
 
         snprintf(name, sizeof name, "key%u", i);
         one = add(f, k);
@@ -259,6 +265,114 @@ static void test_the_same_keys_get_the_same_places(void **state)
                             (size_t)one->slices * DIRECTORY_ENTRY_SIZE);
     }
     directory_fini(&again);
+}
+
+/* As a root that starts again: from what it remembers of each key. */
+static void restore_all(struct fixture *f, struct directory *again)
+{
+    const struct directory_key *key;
+    struct directory_key *copy;
+    uint64_t at = 0;
+
+    while ((key = directory_walk(&f->d, &at)) != NULL) {
+        assert_int_equal(
+            directory_restore(again, key, &copy, f->error, sizeof f->error),
+            KV_OK);
+        assert_int_equal(copy->id, key->id);
+    }
+    again->by_id.next = f->d.by_id.next;
+}
+
+static void test_restored_without_what_is_gone_it_goes_on_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct directory again;
+    char name[16], error[256];
+    uint64_t random = 7;
+
+    for (uint32_t i = 0; i < 300; i++) {
+        random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+        snprintf(name, sizeof name, "key%u", i);
+        add(f, vector(name, KV_F32, 1 + (random >> 40) % 20000));
+        if (random >> 62 != 0) {
+            struct key_desc gone = vector(name, KV_F32, 1);
+
+            snprintf(name, sizeof name, "key%u",
+                     (uint32_t)(random >> 33) % (i + 1));
+            if (directory_find(&f->d, &gone) != NULL) {
+                directory_remove(&f->d, directory_find(&f->d, &gone));
+            }
+        }
+    }
+    assert_int_equal(directory_init(&again, SHARDS, SLICE_BYTES), KV_OK);
+    restore_all(f, &again);
+    assert_int_equal(again.count, f->d.count);
+    for (uint32_t i = 300; i < 400; i++) {
+        struct key_desc k = vector(name, KV_F32, 1 + i * 7919 % 10007);
+        struct directory_key *one, *other = NULL;
+
+        snprintf(name, sizeof name, "key%u", i);
+        one = add(f, k);
+        assert_int_equal(directory_add(&again, &k, &other, error, sizeof error),
+                         KV_OK);
+        assert_int_equal(one->id, other->id);
+        assert_memory_equal(one->placement, other->placement,
+                            (size_t)one->slices * DIRECTORY_ENTRY_SIZE);
+    }
+    directory_fini(&again);
+}
+
+static void
+test_what_is_removed_makes_room_and_its_id_is_not_seen_again(void **state)
+{
+    struct fixture *f = *state;
+    struct key_desc k = vector("big", KV_F32, 1024 * SHARDS);
+
+    add(f, vector("a", KV_F32, 10));
+    add(f, k);
+    directory_remove(&f->d, directory_find(&f->d, &k));
+    assert_null(directory_find(&f->d, &k));
+    assert_int_equal(f->d.count, 1);
+    assert_int_equal(shard_of(add(f, vector("b", KV_F32, 10)), 0), 1);
+    k.dtype = KV_F16;
+    assert_int_equal(add(f, k)->id, 3);
+    assert_int_equal(directory_find(&f->d, &k)->desc.dtype, KV_F16);
+}
+
+static void test_a_walk_meets_the_keys_by_id(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t at = 0;
+
+    add(f, vector("c", KV_F32, 1));
+    directory_remove(&f->d, add(f, vector("b", KV_F32, 1)));
+    add(f, vector("a", KV_F32, 1));
+    assert_string_equal(directory_walk(&f->d, &at)->desc.name, "c");
+    assert_string_equal(directory_walk(&f->d, &at)->desc.name, "a");
+    assert_int_equal(at, 3);
+    assert_null(directory_walk(&f->d, &at));
+}
+
+static void test_nonsense_is_not_restored(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char places[8] = {SHARDS};
+    struct directory_key was = {
+        .desc = vector("w", KV_F32, 1), .slices = 1, .placement = places};
+    struct directory_key *key;
+
+    assert_int_equal(
+        directory_restore(&f->d, &was, &key, f->error, sizeof f->error),
+        KV_EDATALOSS);
+    assert_non_null(strstr(f->error, "key 'w' makes no sense"));
+    places[0] = 0;
+    was.id = 1;
+    was.slices = 2;
+    assert_int_equal(
+        directory_restore(&f->d, &was, &key, f->error, sizeof f->error),
+        KV_EDATALOSS);
+    assert_int_equal(f->d.count, 0);
+    assert_null(directory_find(&f->d, &was.desc));
 }
 
 static void test_a_name_and_a_number_are_different_keys(void **state)
@@ -363,7 +477,7 @@ static void test_a_key_is_added_once(void **state)
 {
     struct fixture *f = *state;
     struct key_desc k = vector("w", KV_F32, 12);
-    const struct directory_key *key = NULL;
+    struct directory_key *key = NULL;
 
     add(f, k);
     assert_int_equal(directory_add(&f->d, &k, &key, f->error, sizeof f->error),
@@ -375,7 +489,7 @@ static void test_a_key_is_added_or_not_when_memory_ends(void **state)
 {
     struct fixture *f = *state;
     struct key_desc k = vector("w", KV_F32, 5000);
-    const struct directory_key *key = NULL;
+    struct directory_key *key = NULL;
     enum kv_status status = KV_ENOMEM;
 
     for (unsigned n = 1; status != KV_OK; n++) {
@@ -402,6 +516,10 @@ int main(void)
         TEST(test_slices_are_multiples_of_the_alignment),
         TEST(test_no_shard_is_ever_a_slice_ahead),
         TEST(test_the_same_keys_get_the_same_places),
+        TEST(test_restored_without_what_is_gone_it_goes_on_the_same),
+        TEST(test_what_is_removed_makes_room_and_its_id_is_not_seen_again),
+        TEST(test_a_walk_meets_the_keys_by_id),
+        TEST(test_nonsense_is_not_restored),
         TEST(test_a_name_and_a_number_are_different_keys),
         TEST(test_names_are_copied),
         TEST(test_a_mismatch_names_key_rank_and_both_descriptions),

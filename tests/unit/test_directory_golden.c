@@ -24,7 +24,7 @@
 static const struct directory_key *add(struct directory *d,
                                        const struct key_desc *desc)
 {
-    const struct directory_key *key = NULL;
+    struct directory_key *key = NULL;
     char error[512] = "";
 
     if (directory_add(d, desc, &key, error, sizeof error) != KV_OK) {

@@ -211,7 +211,7 @@ static void test_the_last_elements_count_too(void **state)
 static void test_half_precision_is_summed_in_f32(void **state)
 {
     struct fixture *f = *state;
-    struct slice_desc d = {1, 0, KV_F16, 64, 0, 1, false, 0};
+    struct slice_desc d = {1, 0, KV_F16, 64, 0, 1, false, 0, 0};
     float big = 2048, small = 1, sum;
     uint16_t v[64] = {0}, g[2];
 

@@ -102,7 +102,8 @@ static uint32_t open_table(struct fixture *f, uint32_t key_id,
                            sparse ? width : 0,
                            1,
                            false,
-                           sparse ? 0 : width};
+                           sparse ? 0 : width,
+                           0};
     const struct seen *s;
 
     memset(&right, 0, sizeof right);

@@ -33,8 +33,8 @@ static uint32_t create_any(struct fixture *f, enum kv_dtype dtype,
                            uint64_t count, uint64_t row_length,
                            const void *value)
 {
-    struct slice_desc d = {(uint32_t)dtype, 0, dtype, count,
-                           row_length,      1, false, 0};
+    struct slice_desc d = {(uint32_t)dtype, 0, dtype, count, row_length, 1,
+                           false,           0, 0};
     const struct seen *s;
 
     shard_open(f->shard, 0, 1, &d, value, count * kv_dtype_size(dtype));

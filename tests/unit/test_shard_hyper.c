@@ -32,8 +32,9 @@ static int tear_down(void **state)
 static enum kv_status try(struct fixture *f, uint32_t slot, const char *name,
                           double value, uint64_t round)
 {
-    struct hyper_change c = {name, value, round, slot != ALL,
-                             slot == ALL ? 0 : slot};
+    /* A slice's key is numbered as its slot. */
+    struct hyper_change c = {
+        name, value, round, slot != ALL, slot == ALL ? 0 : slot, 0};
 
     return shard_hyper(f->shard, &c, f->error, sizeof f->error);
 }
@@ -63,7 +64,7 @@ static float moved(struct fixture *f, uint32_t slot)
     before = next_seen(f)->value[0];
     /* The rank's next round is where a slice of the same name opens. */
     shard_open(f->shard, 0, 1,
-               &(struct slice_desc){slot, 0, KV_F32, COUNT, 0, 1, false, 0},
+               &(struct slice_desc){slot, 0, KV_F32, COUNT, 0, 1, false, 0, 0},
                NULL, 0);
     round = next_seen(f)->round + 1;
     for (uint32_t rank = 0; rank < f->workers; rank++) {

@@ -25,7 +25,7 @@ static uint32_t open_slice(struct fixture *f, uint32_t key_id,
                            enum kv_dtype dtype, uint64_t count,
                            uint64_t row_length, const void *value)
 {
-    struct slice_desc d = {key_id, 0, dtype, count, row_length, 1, false, 0};
+    struct slice_desc d = {key_id, 0, dtype, count, row_length, 1, false, 0, 0};
     const struct seen *s;
 
     shard_open(f->shard, 0, 1, &d, value, count * kv_dtype_size(dtype));

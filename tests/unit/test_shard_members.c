@@ -232,13 +232,16 @@ static void test_a_leaver_is_not_missing(void **state)
 static void test_who_is_back_belongs_to_the_open_round(void **state)
 {
     struct fixture *f = *state;
-    uint32_t slot = create(f, 1, COUNT, 0);
+    uint32_t slot = create(f, 1, COUNT, 0), at = 0;
+    uint64_t round;
 
     leave(f, 2);
     whole_round(f, slot, 1, 2);
     push(f, 0, slot, 2, COUNT, 1);
     join(f, 2);
-    assert_int_equal(shard_pushed(f->shard, 2, slot), 1);
+    assert_true(shard_pushed(f->shard, 2, &at, &round));
+    assert_int_equal(at, slot);
+    assert_int_equal(round, 1);
     push(f, 1, slot, 2, COUNT, 2);
     expect_silence(f);
     push(f, 2, slot, 2, COUNT, 4);
@@ -294,7 +297,7 @@ static void test_a_new_life_is_a_member(void **state)
 
 static uint32_t half_of_a_key(struct fixture *f)
 {
-    struct slice_desc d = {9, 1, KV_F32, COUNT, 0, 2, false, 0};
+    struct slice_desc d = {9, 1, KV_F32, COUNT, 0, 2, false, 0, 0};
     float value[COUNT] = {1, 1, 1, 1, 1, 1, 1, 1};
     const struct seen *s;
 

@@ -145,7 +145,7 @@ static void test_a_round_that_is_open_closes_with_the_new_rule(void **state)
 static void test_half_precision_is_trained_too(void **state)
 {
     struct fixture *f = *state;
-    struct slice_desc d = {1, 0, KV_BF16, 5000, 0, 1, false, 0};
+    struct slice_desc d = {1, 0, KV_BF16, 5000, 0, 1, false, 0, 0};
     static uint16_t v[5000], g[5000];
     float one = 1, now;
 

@@ -38,8 +38,8 @@ static int tear_down(void **state)
 /* All rows are `first`. */
 static uint32_t create_rows(struct fixture *f, float first)
 {
-    struct slice_desc d = {9,      0, KV_F32, (uint64_t)ROWS * LENGTH,
-                           LENGTH, 1, false,  0};
+    struct slice_desc d = {9,     0, KV_F32, (uint64_t)ROWS * LENGTH, LENGTH, 1,
+                           false, 0, 0};
     float value[ROWS * LENGTH];
     const struct seen *s;
 
@@ -351,8 +351,8 @@ static void test_bad_rows_are_refused(void **state)
 static void test_rows_and_elements_do_not_mix(void **state)
 {
     struct fixture *f = *state;
-    struct slice_desc d = {9, 0, KV_F32, (uint64_t)ROWS * LENGTH,
-                           0, 1, false,  0};
+    struct slice_desc d = {9,     0, KV_F32, (uint64_t)ROWS * LENGTH, 0, 1,
+                           false, 0, 0};
 
     create_rows(f, 1);
     shard_open(f->shard, 1, 5, &d, NULL, 0);
@@ -383,8 +383,8 @@ static float gradient(uint64_t round)
 static void train_for_ever(void *arg, int ready)
 {
     struct fixture *f = arg;
-    struct slice_desc d = {9,      0, KV_F32, (uint64_t)ROWS * LENGTH,
-                           LENGTH, 1, false,  0};
+    struct slice_desc d = {9,     0, KV_F32, (uint64_t)ROWS * LENGTH, LENGTH, 1,
+                           false, 0, 0};
     uint32_t rows[ROWS];
     uint64_t round;
 
@@ -423,8 +423,8 @@ static void expect_exactly(struct fixture *f, uint64_t rounds)
 static void test_a_kill_at_any_moment_leaves_exactly_a_round(void **state)
 {
     struct fixture *f = *state;
-    struct slice_desc d = {9,      0, KV_F32, (uint64_t)ROWS * LENGTH,
-                           LENGTH, 1, false,  0};
+    struct slice_desc d = {9,     0, KV_F32, (uint64_t)ROWS * LENGTH, LENGTH, 1,
+                           false, 0, 0};
     uint64_t x = chance_seed(), round = 0;
 
     create_rows(f, 0);
