@@ -226,7 +226,7 @@ static void test_what_no_key_can_have_is_refused(void **state)
     expect_no_change(f, 0, "momentum", 0.5, 9, "momentum");
     expect_no_change(f, 0, "lr_mult", -1, 0, "from 0 to");
     assert_int_equal(try(f, 7, "lr", 1, 0), KV_ENOTFOUND);
-    expect_text(f->error, "slot 7");
+    expect_text(f->error, "key 7");
     set_optimizer(f, "adadelta", "");
     expect_no_change(f, 0, "lr_mult", 1, 0, "no learning_rate for a lr_mult");
     change(f, 0, "rho", 0.5, 0);
