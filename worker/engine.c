@@ -13,67 +13,29 @@ static struct engine *engine_of(struct lane *lane)
 
 /* --- Ops ------------------------------------------------------------------ */
 
+static void refuse_updater(struct engine *e, struct kvw_op *op)
+{
+    op_fail(op, KV_ENOTSUP,
+            "an updater is for local stores: this one's values are on "
+            "servers, which take kvw_set_optimizer()");
+    engine_done(e, op);
+}
+
 static void begin(struct lane *lane, struct kvw_op *op)
 {
-    struct engine *e = engine_of(lane);
+    static void (*const duties[])(struct engine * e, struct kvw_op * op) = {
+        [OP_OPEN] = engine_join,         [OP_INIT] = engine_init,
+        [OP_TRANSFER] = engine_transfer, [OP_MOVES] = engine_moves,
+        [OP_BARRIER] = engine_barrier,   [OP_OPTIMIZER] = engine_command,
+        [OP_HYPER] = engine_command,     [OP_UPDATER] = refuse_updater,
+        [OP_MEMBER] = engine_member,     [OP_LIST] = engine_list,
+        [OP_VERSION] = engine_version,   [OP_DELETE] = engine_delete,
+        [OP_RESET] = engine_reset,       [OP_CODEC] = engine_codec,
+        [OP_STATS] = engine_stats,       [OP_DESCRIBE] = engine_describe,
+        [OP_DEAD] = engine_dead,         [OP_LEAVE] = engine_leave,
+    };
 
-    switch (op->kind) {
-    case OP_OPEN:
-        engine_join(e, op);
-        break;
-    case OP_INIT:
-        engine_init(e, op);
-        break;
-    case OP_MOVES:
-        engine_moves(e, op);
-        break;
-    case OP_TRANSFER:
-        engine_transfer(e, op);
-        break;
-    case OP_BARRIER:
-        engine_barrier(e, op);
-        break;
-    case OP_OPTIMIZER:
-    case OP_HYPER:
-        engine_command(e, op);
-        break;
-    case OP_MEMBER:
-        engine_member(e, op);
-        break;
-    case OP_UPDATER:
-        op_fail(op, KV_ENOTSUP,
-                "an updater is for local stores: this one's values are on "
-                "servers, which take kvw_set_optimizer()");
-        engine_done(e, op);
-        break;
-    case OP_RESET:
-        engine_reset(e, op);
-        break;
-    case OP_LIST:
-        engine_list(e, op);
-        break;
-    case OP_VERSION:
-        engine_version(e, op);
-        break;
-    case OP_DELETE:
-        engine_delete(e, op);
-        break;
-    case OP_CODEC:
-        engine_codec(e, op);
-        break;
-    case OP_STATS:
-        engine_stats(e, op);
-        break;
-    case OP_DESCRIBE:
-        engine_describe(e, op);
-        break;
-    case OP_DEAD:
-        engine_dead(e, op);
-        break;
-    case OP_LEAVE:
-        engine_leave(e, op);
-        break;
-    }
+    duties[op->kind](engine_of(lane), op);
 }
 
 /* --- A turn of the loop --------------------------------------------------- */

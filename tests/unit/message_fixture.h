@@ -123,6 +123,41 @@ static inline void fill_optimizer(struct fixture *f)
     f->message.optimizer.params = "lr=0.1,momentum=0";
 }
 
+/* Of the life of keys. */
+static inline void fill_life(struct fixture *f)
+{
+    struct message *m = &f->message;
+
+    switch (m->kind) {
+    case MESSAGE_LIST:
+        m->list.from = UINT64_C(1) << 32;
+        return;
+    case MESSAGE_LISTED:
+        fill_listed(f);
+        return;
+    case MESSAGE_DELETE:
+        m->delete.step = KV_DELETE_END;
+        m->delete.key_id = 5;
+        m->delete.name = "layer1.weight";
+        m->delete.number = -5;
+        return;
+    case MESSAGE_DROP:
+        m->drop.key_id = 6;
+        m->drop.slice = 2;
+        m->drop.deletion = KV_DELETIONS_MAX;
+        return;
+    case MESSAGE_VERSION:
+        m->version.key_id = 6;
+        m->version.slice = 2;
+        return;
+    case MESSAGE_VERSIONED:
+        m->versioned.rounds = UINT64_C(1) << 35;
+        return;
+    default: /* Ok and Leave say it all. */
+        return;
+    }
+}
+
 static inline void fill_control(struct fixture *f)
 {
     struct message *m = &f->message;
@@ -168,20 +203,8 @@ static inline void fill_control(struct fixture *f)
     case MESSAGE_BARRIER:
         m->barrier.generation = 8;
         return;
-    case MESSAGE_LIST:
-        m->list.from = UINT64_C(1) << 32;
-        return;
-    case MESSAGE_LISTED:
-        fill_listed(f);
-        return;
-    case MESSAGE_DELETE:
-        m->delete.step = KV_DELETE_END;
-        m->delete.key_id = 5;
-        m->delete.name = "layer1.weight";
-        m->delete.number = -5;
-        return;
-    default: /* Ok and Leave say it all. */
-        return;
+    default:
+        fill_life(f);
     }
 }
 
@@ -250,18 +273,6 @@ static inline void fill(struct fixture *f, enum message_kind kind)
         m->norms.round = 4;
         m->norms.pass = 1;
         m->norms.sum[0] = 0.5;
-        return;
-    case MESSAGE_DROP:
-        m->drop.key_id = 6;
-        m->drop.slice = 2;
-        m->drop.deletion = KV_DELETIONS_MAX;
-        return;
-    case MESSAGE_VERSION:
-        m->version.key_id = 6;
-        m->version.slice = 2;
-        return;
-    case MESSAGE_VERSIONED:
-        m->versioned.rounds = UINT64_C(1) << 35;
         return;
     default:
         fill_control(f);

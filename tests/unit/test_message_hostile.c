@@ -270,9 +270,6 @@ static void test_numbers_out_of_range_are_refused(void **state)
         {MESSAGE_DEAD, AT(dead.node), KV_NODE_MAX},
         {MESSAGE_DEAD_COUNT, AT(dead_count.count),
          KV_RANKS_MAX + KV_SERVERS_MAX + 1},
-        {MESSAGE_DELETE, AT(delete.step), KV_DELETE_END + 1},
-        {MESSAGE_DROP, AT(drop.deletion), 0},
-        {MESSAGE_LISTED, AT(listed.next), 1}, /* Not behind its keys. */
     };
 #undef AT
     struct fixture *f = *state;
@@ -287,6 +284,21 @@ static void test_numbers_out_of_range_are_refused(void **state)
     expect_refused(f);
     fill(f, MESSAGE_PLACED);
     f->message.placed.slice_count = 0;
+    expect_refused(f);
+}
+
+static void test_lives_out_of_range_are_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    fill(f, MESSAGE_DELETE);
+    f->message.delete.step = KV_DELETE_END + 1;
+    expect_refused(f);
+    fill(f, MESSAGE_LISTED);
+    f->message.listed.next = 1; /* Not behind its keys. */
+    expect_refused(f);
+    fill(f, MESSAGE_DROP);
+    f->message.drop.deletion = 0;
     expect_refused(f);
     fill(f, MESSAGE_DROP);
     f->message.drop.deletion = KV_DELETIONS_MAX + 1;
@@ -388,6 +400,7 @@ int main(void)
         TEST(test_uneven_columns_are_refused),
         TEST(test_strings_are_checked),
         TEST(test_numbers_out_of_range_are_refused),
+        TEST(test_lives_out_of_range_are_refused),
         TEST(test_numbers_must_be_finite),
         TEST(test_lists_are_checked_key_by_key),
         TEST(test_a_list_too_long_is_refused),
