@@ -15,7 +15,6 @@
 #include "common/base/bytes.h"
 #include "common/compute/dtype.h"
 #include "server/directory.h"
-#include "tests/fakes/fault_mem.h"
 
 #define SHARDS 5
 #define SLICE_BYTES 4096 /* 1024 f32. */

@@ -1,5 +1,7 @@
 #include "tests/unit/directory_fixture.h"
 
+#include "tests/fakes/fault_mem.h"
+
 /* --- Tests --------------------------------------------------------------- */
 
 static void test_small_keys_go_round_from_the_lowest_shard(void **state)

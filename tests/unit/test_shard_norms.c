@@ -65,6 +65,7 @@ static void open_pair(struct fixture *f, struct pair *p, const float *from)
                                dense == 0 ? p->form.length : 0,
                                p->halved ? 2 : 1,
                                false,
+                               0,
                                0};
         const struct seen *s;
 
