@@ -95,13 +95,23 @@ static void next_life(struct fixture *f, struct pair *p)
     }
 }
 
-static int set_up(void **state)
+static int set_up_policy(void **state, uint32_t policy)
 {
-    struct fixture *f = fixture_new(RANKS, KV_POLICY_SYNC);
+    struct fixture *f = fixture_new(RANKS, policy);
 
     next_life(f, NULL);
     *state = f;
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_policy(state, KV_POLICY_SYNC);
+}
+
+static int set_up_async(void **state)
+{
+    return set_up_policy(state, KV_POLICY_ASYNC);
 }
 
 static int tear_down(void **state)
@@ -382,6 +392,34 @@ static void test_state_of_another_optimizer_is_not_measured(void **state)
     }
 }
 
+/* In async each push is a round, of a key that has one slice. */
+static void test_each_push_is_measured_in_async(void **state)
+{
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < FORMS; i++) {
+        struct pair p = {.form = forms[i], .dtype = KV_F32};
+        struct kv_optim_spec spec = set(f, "lans", "lr=0.1,wd=0.03");
+
+        begin(f, &p);
+        for (uint64_t round = 1; round <= ROUNDS; round++) {
+            choose_gradients(&p);
+            for (uint32_t rank = 0; rank < RANKS; rank++) {
+                push_rows(f, &p, rank, round);
+                push_dense(f, &p, rank, round);
+                expect_ack(f, rank, p.slot[0], round);
+                expect_ack(f, rank, p.slot[1], round);
+                expect_silence(f);
+                whole_update(&right, &spec, gradient[rank], NULL);
+            }
+            pull_both(f, &p);
+            expect_right(&p, &spec, "in async", round);
+            assert_memory_equal(value[0], value[1],
+                                count_of(&p) * sizeof(float));
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -391,6 +429,8 @@ int main(void)
         TEST(test_halves_with_and_without_masters_do_too),
         TEST(test_lazy_lars_measures_all_rows_and_moves_the_pushed),
         TEST(test_state_of_another_optimizer_is_not_measured),
+        cmocka_unit_test_setup_teardown(test_each_push_is_measured_in_async,
+                                        set_up_async, tear_down),
     };
 
     seed = chance_seed();
