@@ -87,13 +87,14 @@ static inline reference_fn reference_of(const char *name)
     return NULL;
 }
 
-/* A parameter, for those that have it. */
+/* A parameter, for those that have it and take this number. */
 static inline void grid_choose(char *text, const struct kv_optim_spec *spec,
                                const char *name, double number)
 {
+    int i = kv_optim_param_index(spec->optim, name);
     size_t used = strlen(text);
 
-    if (has_param(spec, name)) {
+    if (i >= 0 && number <= spec->optim->params[i].max) {
         snprintf(text + used, GRID_TEXT_MAX - used, "%s%s=%g",
                  used > 0 ? "," : "", name, number);
     }

@@ -1,3 +1,4 @@
+#include "tests/unit/optim_grid.h"
 #include "tests/unit/optim_key_fixture.h"
 
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 
 #define SAMPLES (1 << 18)
 
+static uint64_t numbers;
 static struct key a, b;
 static float samples[SAMPLES], others[SAMPLES];
 static const float zeros[KEY_ROOM];
@@ -223,6 +225,128 @@ static void test_half_a_step_and_the_rates_root_of_noise(void **state)
     assert_true(fabsf(*key_weight(&a) - (1.5f + 0.5f * samples[0])) < 1e-6f);
 }
 
+/* --- Tests: half a step of sgd, over MXNet's grid --------------------------
+ */
+
+/* With the same noise, drawn alone, each update is the formula in double. */
+static void expect_formula(const char *params, size_t count)
+{
+    struct kv_optim_spec spec = key_spec("sgld", params);
+    struct hyper h = hyper_of(&spec);
+    float gradient[GRID_COUNT_MAX];
+    double right[GRID_COUNT_MAX];
+
+    key_fill(&numbers, others, count);
+    key_start(&a, "sgld", params, count, others);
+    for (size_t i = 0; i < count; i++) {
+        right[i] = (double)others[i];
+    }
+    for (uint64_t t = 1; t <= 5; t++) {
+        key_fill(&numbers, gradient, count);
+        draw("lr=1", 0, t, 0, samples, count);
+        key_update(&a, gradient);
+        for (size_t i = 0; i < count; i++) {
+            right[i] -= h.lr / 2 * before(right[i], (double)gradient[i], &h);
+            right[i] += sqrt(h.lr) * (double)samples[i];
+        }
+        key_expect(key_weight(&a), right, count, 2e-6, params);
+    }
+}
+
+static void test_every_mix_of_options_follows_the_formula(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < GRID; i++) {
+        struct grid_shape shape = grid_shape(i);
+        char params[GRID_TEXT_MAX];
+
+        grid_text(params, "sgld", "", i);
+        expect_formula(params, shape.rows * shape.length);
+    }
+}
+
+/* --- Tests: where many steps lead ------------------------------------------
+ */
+
+/* A weight's distribution after each step: f32 weights that began alike. */
+struct walk {
+    double mean, variance;
+};
+
+static void step_all(const struct kv_optim_spec *spec, uint64_t t)
+{
+    unsigned char step[KV_OPTIM_STEP_MAX];
+
+    kv_optim_prepare(spec, NULL, t, step);
+    for (size_t i = 0; i < SAMPLES; i += KEY_ROOM) {
+        struct kv_optim_args args = {.count = KEY_ROOM,
+                                     .weight = samples + i,
+                                     .new_weight = samples + i,
+                                     .gradient = others + i,
+                                     .step = step,
+                                     .first = i};
+
+        spec->optim->update(&args);
+    }
+}
+
+/* Five standard errors, and f32's. */
+static void expect_walk(const struct walk *right, const char *params,
+                        uint64_t t)
+{
+    double mean = moment(samples, SAMPLES, 1);
+    double variance = moment(samples, SAMPLES, 2) - mean * mean;
+
+    if (fabs(mean - right->mean) > 5 * sqrt(right->variance / SAMPLES) + 1e-6 ||
+        fabs(variance / right->variance - 1) > 5 * sqrt(2.0 / SAMPLES) + 1e-5) {
+        fail_msg("%s, update %d: %.6f with variance %.6f, not %.6f with %.6f",
+                 params, (int)t, mean, variance, right->mean, right->variance);
+    }
+}
+
+/* w - lr/2 (c + wd w) + noise of variance lr: mean and variance follow. */
+static void expect_distribution(const char *params)
+{
+    struct kv_optim_spec spec = key_spec("sgld", params);
+    struct walk right = {.mean = 2};
+
+    for (size_t i = 0; i < SAMPLES; i++) {
+        samples[i] = 2;
+    }
+    for (uint64_t t = 1; t <= 12; t++) {
+        float gradient = key_chance(&numbers);
+        struct hyper h = hyper_of(&spec);
+        double keep;
+
+        h.lr = kv_schedule_lr(&spec.schedule, h.lr, t);
+        keep = 1 - h.lr / 2 * h.wd;
+        for (size_t i = 0; i < SAMPLES; i++) {
+            others[i] = gradient;
+        }
+        step_all(&spec, t);
+        right.mean = keep * right.mean - h.lr / 2 * plain((double)gradient, &h);
+        right.variance = keep * keep * right.variance + h.lr;
+        expect_walk(&right, params, t);
+    }
+}
+
+static void test_mean_and_variance_follow_the_steps(void **state)
+{
+    static const char *const params[] = {
+        "lr=0.1",
+        "lr=0.01,wd=0.07",
+        "lr=0.5,wd=1,rescale_grad=0.8",
+        "lr=1,wd=1.5,clip_gradient=0.4",
+        "lr=0.25,seed=7,wd=0.5,lr_scheduler=multifactor,step=3;8,factor=0.25",
+        "lr=0.3,seed=-1,clip_gradient=0.05,lr_scheduler=poly,max_update=20",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof params / sizeof *params; i++) {
+        expect_distribution(params[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,7 +359,11 @@ int main(void)
         cmocka_unit_test(test_vectors_give_the_bits_of_one_at_a_time),
         cmocka_unit_test(test_cuts_of_any_size_give_the_bits_of_the_whole),
         cmocka_unit_test(test_half_a_step_and_the_rates_root_of_noise),
+        cmocka_unit_test(test_every_mix_of_options_follows_the_formula),
+        cmocka_unit_test(test_mean_and_variance_follow_the_steps),
     };
+
+    numbers = chance_seed();
 
     return cmocka_run_group_tests_name("optim_noise", tests, NULL, NULL);
 }
