@@ -46,8 +46,10 @@ static struct kv_optim_args read_block(const struct local_update *u,
 {
     const void *weights =
         (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
-    struct kv_optim_args args = {
-        .count = count, .weight = s->weight, .step = u->step, .first = first};
+    struct kv_optim_args args = {.count = count,
+                                 .weight = s->weight,
+                                 .step = u->step,
+                                 .first = u->number + first};
 
     args.gradient = gradient_at(u, from, count, s->gradient);
     if (u->dtype == KV_F32) {
@@ -138,7 +140,7 @@ static void update_rows(const struct local_update *u, size_t first, size_t from,
                                  .weight = wide,
                                  .new_weight = wide,
                                  .step = u->step,
-                                 .first = first,
+                                 .first = u->number + first,
                                  .row_length = u->width};
 
     args.gradient =

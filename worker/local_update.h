@@ -28,6 +28,7 @@ struct local_update {
     void *room;   /* local_update_room() bytes; NULL: that is 0. */
     const struct kv_optim *optim;
     const void *step; /* From kv_optim_prepare(). */
+    uint64_t number;  /* Of the value's first element, for sgld's noise. */
 };
 
 /* A pass over all of a value before its update: the inputs are of all of it,

@@ -225,7 +225,8 @@ static void optimize(struct team *team, const struct local_rule *rule,
                              .width = moves_row_length(&key->spec),
                              .room = rule->room,
                              .optim = rule->spec.optim,
-                             .step = step};
+                             .step = step,
+                             .number = (uint64_t)key->id << 40};
 
     if (spreads(rule, c)) {
         spread(team, c, rule->sum);

@@ -95,6 +95,12 @@ static void test_lans_two_passes_are_the_same_here_and_there(void **state)
     expect_same_bits("lans", "lr=0.1,wd=0.01");
 }
 
+static void test_noise_is_the_same_here_and_there(void **state)
+{
+    (void)state;
+    expect_same_bits("sgld", "lr=0.1,wd=0.01,seed=5");
+}
+
 /* Every third row or so from each of two devices, and at last none. */
 static void train_rows(struct kvw *kv, struct kvw_key key, const char *params,
                        const char *optimizer, float *out)
@@ -127,12 +133,13 @@ static void train_rows(struct kvw *kv, struct kvw_key key, const char *params,
     expect_ok(kv, kvw_wait_all(kv, KVW_FOREVER));
 }
 
-static const struct optim_recipe measured[] = {
-    {"lamb", "lr=0.1,wd=0.01"},
-    {"lans", "lr=0.1,wd=0.01"},
-    {"lars", "lr=1,wd=0.01"},
-    {"lars", "lr=1,wd=0.01,momentum=0.9"},
+static const struct optim_recipe others[] = {
+    {"sgld", "lr=0.1,wd=0.01"}, {"groupadagrad", "lr=0.1"},
+    {"lamb", "lr=0.1,wd=0.01"}, {"lans", "lr=0.1,wd=0.01"},
+    {"lars", "lr=1,wd=0.01"},   {"lars", "lr=1,wd=0.01,momentum=0.9"},
 };
+
+#define OTHERS (sizeof others / sizeof *others)
 
 static void expect_same_rows(struct kvw *local, const struct optim_recipe *r,
                              int64_t number, bool lazy)
@@ -158,8 +165,9 @@ static void test_rows_end_with_the_same_bits_here_and_there(void **state)
 
     (void)state;
     assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
-    for (size_t i = 0; i < RECIPE_COUNT + 4; i++) {
-        const struct optim_recipe *r = i < 4 ? &measured[i] : &recipes[i - 4];
+    for (size_t i = 0; i < RECIPE_COUNT + OTHERS; i++) {
+        const struct optim_recipe *r =
+            i < OTHERS ? &others[i] : &recipes[i - OTHERS];
 
         expect_same_rows(local, r, (int64_t)(2 * i), false);
         expect_same_rows(local, r, (int64_t)(2 * i) + 1, true);
@@ -243,6 +251,7 @@ int main(void)
         TEST(test_norms_end_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_lambs_norms_are_the_same_here_and_there, set_up_device),
         TEST(test_lans_two_passes_are_the_same_here_and_there, set_up_device),
+        TEST(test_noise_is_the_same_here_and_there, set_up_device),
         TEST(test_rows_end_with_the_same_bits_here_and_there, set_up_device),
         TEST(test_servers_refuse_an_updater_and_say_so, set_up_device),
         TEST(test_the_root_knows_who_is_dead, set_up),

@@ -171,6 +171,29 @@ test_the_same_optimizer_again_keeps_state_another_begins_anew(void **state)
     expect_pull(kvw_int(1), 1, -1.5f);
 }
 
+/* sgld's noise on a gradient of 0, of which no two elements share any. */
+static void test_keys_do_not_share_noise(void **state)
+{
+    float noise[2][EACH] = {{0}}, zero[EACH] = {0};
+
+    (void)state;
+    expect_ok(kvw_set_optimizer(kv, "sgld", "lr=1"));
+    for (int k = 0; k < 2; k++) {
+        struct kvw_tensor out = kvw_f32(noise[k], EACH);
+        struct kvw_tensor g = kvw_f32(zero, EACH);
+        struct kvw_item value = {kvw_int(k), &out, 1};
+        struct kvw_item grad = {kvw_int(k), &g, 1};
+
+        expect_ok(kvw_init(kv, &value, 1));
+        expect_ok(kvw_pushpull(kv, &grad, &value, 1, NULL, NULL));
+        wait_all();
+    }
+    for (int i = 0; i < EACH * EACH; i++) {
+        assert_true(noise[0][i / EACH] != noise[1][i % EACH]);
+        assert_true(noise[0][i / EACH] != 0);
+    }
+}
+
 static void test_another_schedule_is_another_optimizer(void **state)
 {
     (void)state;
@@ -379,6 +402,7 @@ int main(void)
         TEST(test_sgd_with_momentum_remembers_each_key_apart),
         TEST(test_the_rate_changes_and_the_momentum_stays),
         TEST(test_the_same_optimizer_again_keeps_state_another_begins_anew),
+        TEST(test_keys_do_not_share_noise),
         TEST(test_another_schedule_is_another_optimizer),
         TEST(test_accumulate_adds_every_push),
         TEST(test_accumulate_adds_to_every_dtype),
