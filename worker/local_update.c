@@ -154,6 +154,29 @@ static void update_rows(const struct local_update *u, size_t first, size_t from,
     }
 }
 
+/* Rows of f32 are updated in place, each fetched while others are computed. */
+static bool fetches(const struct local_update *u)
+{
+    return u->rows.rows != NULL && u->dtype == KV_F32 && u->input_count == 1;
+}
+
+static void update_fetched(const struct local_update *u, size_t first,
+                           size_t count)
+{
+    const float *gradient = u->inputs[0];
+    struct kv_optim_args table = {.weight = u->weights,
+                                  .new_weight = u->weights,
+                                  .gradient = gradient + first * u->width,
+                                  .step = u->step,
+                                  .first = u->number,
+                                  .row_length = u->width};
+
+    for (unsigned i = 0; i < u->slot_count; i++) {
+        table.slot[i] = table.new_slot[i] = u->slots[i];
+    }
+    kv_optim_update_rows(u->optim, &table, u->rows.rows + first, count);
+}
+
 static size_t rows_of_piece(const struct local_update *u)
 {
     return u->width < LOCAL_PIECE ? LOCAL_PIECE / u->width : 1;
@@ -166,6 +189,10 @@ static void update_rows_piece(const void *task, size_t piece)
     size_t first = piece * each;
     size_t end = rows - first < each ? rows : first + each;
 
+    if (fetches(u)) {
+        update_fetched(u, first, end - first);
+        return;
+    }
     if (u->rows.rows == NULL) {
         update_rows(u, first * u->width, first * u->width,
                     (end - first) * u->width);
@@ -258,7 +285,7 @@ void local_update(struct team *team, const struct local_update *u)
     size_t arrays = u->input_count + 2 + 2 * (size_t)u->slot_count;
     size_t bytes = u->count * kv_dtype_size(u->dtype) * arrays;
 
-    if (u->optim->rows) {
+    if (u->optim->rows || fetches(u)) {
         size_t each = rows_of_piece(u), rows = u->count / u->width;
 
         local_each(team, bytes, update_rows_piece, u, (rows + each - 1) / each);

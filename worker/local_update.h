@@ -24,7 +24,7 @@ struct local_update {
     unsigned slot_count;
     const void *const *inputs;
     size_t input_count;
-    size_t width; /* Of a row, if the optimizer has state by rows. */
+    size_t width; /* Of a row. */
     void *room;   /* local_update_room() bytes; NULL: that is 0. */
     const struct kv_optim *optim;
     const void *step; /* From kv_optim_prepare(). */

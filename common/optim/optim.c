@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/check.h"
 #include "common/compute/vector.h"
 
 /* The Makefile lists common/optim/rules. */
@@ -166,16 +165,14 @@ void kv_optim_update_rows(const struct kv_optim *optim,
                           const int64_t *rows, size_t row_count)
 {
     size_t length = slice->row_length, state = optim->rows ? 1 : length;
-    int64_t first = (int64_t)(slice->first / length);
     struct kv_optim_args row = *slice;
 
-    KV_CHECK(slice->first % length == 0);
     row.count = length;
     for (size_t i = 0; i < row_count; i++) {
-        size_t now = (size_t)(rows[i] - first);
+        size_t now = (size_t)rows[i];
 
         if (i + ROWS_AHEAD < row_count) {
-            size_t soon = (size_t)(rows[i + ROWS_AHEAD] - first);
+            size_t soon = (size_t)rows[i + ROWS_AHEAD];
 
             fetch_row(slice, soon * length, soon * state, state);
         }

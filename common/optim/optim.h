@@ -32,9 +32,10 @@
  * of f32, and hardly ever that. The same cut always gives the same bits.
  *
  * Rows. With spec.lazy_update only rows that have a gradient are updated, by
- * kv_optim_update_rows(); weights and state of the others stay as they are.
- * Without it the others have a gradient of 0. Measure sees all elements either
- * way. groupadagrad's state is one float a row: optim->rows.
+ * kv_optim_update_rows() if all weights lie together, and each array of state;
+ * weights and state of the others stay as they are. Without it the others have
+ * a gradient of 0. Measure sees all elements either way. groupadagrad's state
+ * is one float a row: optim->rows.
  *
  * Thread:  any. Nothing here has state.
  * Memory:  borrows. Allocates nothing. struct kv_optim and names are constants.
@@ -183,7 +184,7 @@ void kv_optim_prepare(const struct kv_optim_spec *spec,
 /* Update some rows of a slice, with one prepared step: `slice` describes all of
  * it, but for `gradient`, which holds row_count rows, one after the other, and
  * `count`, which is not looked at; a slot that is not there is NULL. rows[] are
- * numbers in the whole key, in any order, each once and inside the slice. */
+ * numbers in the slice, in any order, each once. */
 void kv_optim_update_rows(const struct kv_optim *optim,
                           const struct kv_optim_args *slice,
                           const int64_t *rows, size_t row_count);

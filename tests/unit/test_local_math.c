@@ -166,6 +166,68 @@ static void test_an_update_has_the_bits_of_the_rule_itself(void **state)
     free(sum);
 }
 
+/* Every third row of a table, against the rule on each of them. */
+static void expect_rows(const struct kv_optim_spec *spec, size_t length)
+{
+    size_t rows = 300000 / length, count = (rows + 2) / 3;
+    size_t state = spec->optim->rows ? 1 : length;
+    float *slot[2] = {calloc(rows * state, 4), calloc(rows * state, 4)};
+    int64_t *numbers = calloc(count, sizeof *numbers);
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct local_update u = {.dtype = KV_F32,
+                             .count = count * length,
+                             .rows = {numbers, count, length},
+                             .weights = f.out,
+                             .slots = slot,
+                             .slot_count = 1,
+                             .inputs = inputs(),
+                             .input_count = 1,
+                             .width = length,
+                             .optim = spec->optim,
+                             .step = step};
+
+    memcpy(f.out, f.inputs[2], rows * length * 4);
+    memcpy(f.right, f.inputs[2], rows * length * 4);
+    mark_end(rows * length * 4);
+    kv_optim_prepare(spec, NULL, 1, step);
+    for (size_t i = 0; i < count; i++) {
+        float *weight = f.right + 3 * i * length;
+        float *own = slot[1] + 3 * i * state;
+        struct kv_optim_args args = {.count = length,
+                                     .weight = weight,
+                                     .new_weight = weight,
+                                     .gradient = f.inputs[0] + i * length,
+                                     .slot = {own},
+                                     .new_slot = {own},
+                                     .step = step,
+                                     .row_length = length};
+
+        numbers[i] = (int64_t)(3 * i);
+        spec->optim->update(&args);
+    }
+    local_update(f.team, &u);
+    expect_right(rows * length * 4);
+    assert_memory_equal(slot[0], slot[1], rows * state * 4);
+    free(slot[0]);
+    free(slot[1]);
+    free(numbers);
+}
+
+static void test_rows_have_the_bits_of_the_rule_itself(void **state)
+{
+    static const size_t lengths[] = {1, 3, 64, 700, 30000};
+    struct kv_optim_spec spec;
+    char error[KV_OPTIM_ERROR_MAX];
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof lengths / sizeof *lengths; i++) {
+        assert_int_equal(kv_optim_parse(i % 2 == 0 ? "adagrad" : "groupadagrad",
+                                        "lr=0.1", &spec, error, sizeof error),
+                         KV_OK);
+        expect_rows(&spec, lengths[i / 2]);
+    }
+}
+
 /* As optim.h says: by block, and the blocks in order. */
 static void sums_of(const struct kv_optim *optim, const void *step,
                     const float *gradient, size_t count, unsigned pass,
@@ -229,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_narrow_sums_are_the_same_too),
         cmocka_unit_test(test_a_copy_reaches_every_byte_of_every_tensor),
         cmocka_unit_test(test_an_update_has_the_bits_of_the_rule_itself),
+        cmocka_unit_test(test_rows_have_the_bits_of_the_rule_itself),
         cmocka_unit_test(test_norms_are_summed_as_on_a_server),
     };
 
