@@ -58,6 +58,7 @@ enum message_kind {
     MESSAGE_DEAD,
     MESSAGE_DEAD_COUNT,
     MESSAGE_PING,
+    MESSAGE_SKIPPED,
     MESSAGE_KINDS /* Beyond the last one. */
 };
 
@@ -187,6 +188,11 @@ struct message {
             uint64_t round;
             double sum[KV_NORMS_MAX];
         } norms; /* NORMS and TOTALS. */
+        struct {
+            uint32_t slot, rank; /* Rank 0 unless `blames`. */
+            uint64_t round;
+            bool blames, fails;
+        } skipped;
         struct {
             bool in;
         } member;

@@ -32,6 +32,7 @@ struct parts {
         Kv__Dead dead;
         Kv__DeadCount dead_count;
         Kv__Ping ping;
+        Kv__Skipped skipped;
         Kv__List list;
         Kv__Delete delete;
         Kv__Drop drop;
@@ -360,6 +361,18 @@ static void fill_norms(const struct message *m, struct parts *p,
     env->norms = &p->norms; /* Or totals: the same place. */
 }
 
+static void fill_skipped(const struct message *m, struct parts *p,
+                         Kv__Envelope *env)
+{
+    kv__skipped__init(&p->skipped);
+    p->skipped.slot = m->skipped.slot;
+    p->skipped.round = m->skipped.round;
+    p->skipped.blames = m->skipped.blames;
+    p->skipped.rank = m->skipped.rank;
+    p->skipped.fails = m->skipped.fails;
+    env->skipped = &p->skipped;
+}
+
 static void fill_member(const struct message *m, struct parts *p,
                         Kv__Envelope *env)
 {
@@ -438,6 +451,7 @@ static const fill_fn fills[] = {
     [MESSAGE_DEAD] = fill_dead,
     [MESSAGE_DEAD_COUNT] = fill_dead_count,
     [MESSAGE_PING] = fill_ping,
+    [MESSAGE_SKIPPED] = fill_skipped,
     [MESSAGE_LIST] = fill_list,
     [MESSAGE_DELETE] = fill_delete,
     [MESSAGE_DROP] = fill_drop,

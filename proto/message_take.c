@@ -248,6 +248,27 @@ const char *take_stalled(struct scratch *scratch, const Kv__Envelope *env,
     return NULL;
 }
 
+const char *take_skipped(struct scratch *scratch, const Kv__Envelope *env,
+                         size_t payload_size, struct message *out)
+{
+    const Kv__Skipped *pb = env->skipped;
+
+    (void)scratch;
+    (void)payload_size;
+    if (pb->slot >= KV_SLOTS_MAX) {
+        return bad_slot;
+    }
+    if (pb->rank >= KV_RANKS_MAX || (!pb->blames && pb->rank != 0)) {
+        return "skipped by a rank that no job has";
+    }
+    out->skipped.slot = pb->slot;
+    out->skipped.round = pb->round;
+    out->skipped.blames = pb->blames != 0;
+    out->skipped.rank = pb->rank;
+    out->skipped.fails = pb->fails != 0;
+    return NULL;
+}
+
 const char *take_norms(struct scratch *scratch, const Kv__Envelope *env,
                        size_t payload_size, struct message *out)
 {

@@ -46,6 +46,8 @@ const char *take_hyper(struct scratch *scratch, const Kv__Envelope *env,
                        size_t payload_size, struct message *out);
 const char *take_stalled(struct scratch *scratch, const Kv__Envelope *env,
                          size_t payload_size, struct message *out);
+const char *take_skipped(struct scratch *scratch, const Kv__Envelope *env,
+                         size_t payload_size, struct message *out);
 const char *take_norms(struct scratch *scratch, const Kv__Envelope *env,
                        size_t payload_size, struct message *out);
 const char *take_member(struct scratch *scratch, const Kv__Envelope *env,

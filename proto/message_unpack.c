@@ -243,6 +243,7 @@ static const struct {
     [MESSAGE_DEAD] = {take_dead, WITHOUT_PAYLOAD},
     [MESSAGE_DEAD_COUNT] = {take_dead_count, WITHOUT_PAYLOAD},
     [MESSAGE_PING] = {take_nothing, WITHOUT_PAYLOAD},
+    [MESSAGE_SKIPPED] = {take_skipped, WITHOUT_PAYLOAD},
     [MESSAGE_LIST] = {take_list, WITHOUT_PAYLOAD},
     [MESSAGE_LISTED] = {take_listed, WITHOUT_PAYLOAD},
     [MESSAGE_DELETE] = {take_delete, WITHOUT_PAYLOAD},

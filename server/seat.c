@@ -115,6 +115,16 @@ static void on_norms(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
     }
 }
 
+static void on_skipped(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                       const struct shard_skip *skip)
+{
+    struct seat *seat = seat_answering(ctx, rank);
+
+    if (seat != NULL) {
+        session_skipped(&seat->session, slot, round, skip);
+    }
+}
+
 static void on_released(void *ctx, uint32_t rank)
 {
     struct shard_thread *t = ctx;
@@ -129,6 +139,7 @@ void seats_events(struct shard_thread *t, struct shard_events *out)
     *out = (struct shard_events){.answer = on_answer,
                                  .opened = on_opened,
                                  .norms = on_norms,
+                                 .skipped = on_skipped,
                                  .released = on_released,
                                  .ctx = t};
 }

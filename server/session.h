@@ -80,11 +80,15 @@ void session_stalled(struct session *s, uint32_t slot, uint64_t round,
 void session_norms(struct session *s, uint32_t slot, uint64_t round,
                    uint32_t pass, const double *sums);
 
-/* Send what is batched. After each frame that was handled, for every session
- * that got answers. */
+void session_skipped(struct session *s, uint32_t slot, uint64_t round,
+                     const struct shard_skip *skip);
+
+/* Answer a request: Versioned. */
 void session_version(struct session *s, uint64_t request_id, uint32_t key_id,
                      uint32_t slice);
 
+/* Send what is batched. After each frame that was handled, for every session
+ * that got answers. */
 void session_flush(struct session *s);
 
 /* Are there answers to flush? */

@@ -184,6 +184,20 @@ void session_norms(struct session *s, uint32_t slot, uint64_t round,
     send(s, &m, 0);
 }
 
+/* It goes out before the answer, which waits for session_flush(). */
+void session_skipped(struct session *s, uint32_t slot, uint64_t round,
+                     const struct shard_skip *skip)
+{
+    struct message m = {.kind = MESSAGE_SKIPPED};
+
+    m.skipped.slot = slot;
+    m.skipped.round = round;
+    m.skipped.blames = skip->culprit != SHARD_NOBODY;
+    m.skipped.rank = m.skipped.blames ? skip->culprit : 0;
+    m.skipped.fails = skip->fails;
+    send(s, &m, 0);
+}
+
 void session_flush(struct session *s)
 {
     flush_slots(s, MESSAGE_ANSWER, &s->acks);

@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "server/shard_commit.h"
 #include "server/shard_settings.h"
 
 /* --- Answers -------------------------------------------------------------- */

@@ -61,6 +61,14 @@ struct shard_answer {
     const char *text;      /* Of an error; borrowed. */
 };
 
+#define SHARD_NOBODY UINT32_MAX
+
+struct shard_skip {
+    uint32_t culprit; /* The lowest rank whose part is not finite, or
+                         SHARD_NOBODY. */
+    bool fails;       /* By nonfinite=error. */
+};
+
 struct shard_events {
     void (*answer)(void *ctx, const struct shard_answer *a);
     void (*opened)(void *ctx, uint32_t rank, uint64_t request_id,
@@ -71,6 +79,10 @@ struct shard_events {
      * result from one rank. */
     void (*norms)(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
                   uint32_t pass, const double *sums);
+    /* The push of this rank that is answered next has changed nothing: the sum
+     * is not finite. */
+    void (*skipped)(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                    const struct shard_skip *skip);
     /* The rank holds less than before: its reading may go on. Must not call
      * back into the shard. */
     void (*released)(void *ctx, uint32_t rank);

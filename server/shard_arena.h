@@ -49,7 +49,10 @@ struct value {
     uint64_t changed;
     uint64_t passes; /* That the last round was measured in. */
     double sums[KV_PASSES_MAX][KV_NORMS_MAX]; /* Of this slice, then. */
-    uint64_t seq[];                           /* By rank. */
+    uint64_t skipped; /* The last round that was; shard_skip.c. In async... */
+    uint32_t culprit; /* ...this rank's count. SHARD_NOBODY: the sum is. */
+    uint32_t fails;
+    uint64_t seq[]; /* By rank. */
 };
 
 /* The optimizer as it was set, and what has changed since. Another one gets a

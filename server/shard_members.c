@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "common/base/check.h"
+#include "server/shard_commit.h"
 #include "server/shard_private.h"
 
 /* Leaving is one store: of the life that has left, plus 1. So a new life of the

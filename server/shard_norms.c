@@ -2,6 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "server/shard_commit.h"
 #include "server/shard_private.h"
 
 _Static_assert(KV_OPTIM_NORMS_MAX <= KV_NORMS_MAX, "norms do not fit");
@@ -131,6 +132,7 @@ static bool absorb(struct shard *s, struct entry *e, const double *totals)
 {
     struct measure *m = e->measure;
 
+    shard_guard_totals(s, m, totals);
     s->spec.optim->absorb(m->step, m->pass, totals);
     if (++m->pass == s->spec.optim->passes) {
         return true;

@@ -16,6 +16,7 @@
  *   shard_open.c    create, attach, wait for creation
  *   shard_drop.c    slices go
  *   shard_reset.c   a round that begins the value anew
+ *   shard_skip.c    a round that is left out
  *   shard_optim.c   the optimizer's settings in the arena
  *   shard_hyper.c   numbers of it that change, for all keys or for one
  *   shard_tune.c    what is in force for a slice's next round
@@ -71,6 +72,7 @@ struct share {
 struct measure {
     struct measure *next; /* Idle ones. */
     uint32_t pass;
+    bool spoiled; /* A total is not finite. */
     double sums[KV_PASSES_MAX][KV_NORMS_MAX];
     unsigned char step[KV_OPTIM_STEP_MAX];
 };
@@ -175,6 +177,8 @@ struct shard {
     unsigned char own_step[KV_OPTIM_STEP_MAX];
     struct tangle tangle;
 
+    bool spoiled;   /* What is being committed: a sum is not finite. */
+    uint32_t alone; /* Who pushed that, if there is no share of it. */
     uint64_t commits;
     uint64_t now_ms;     /* As last told. */
     const void **inputs; /* Of the round being committed. */
@@ -276,6 +280,9 @@ struct state_shape shard_shape(enum kv_dtype dtype, size_t count,
 void *shard_weights(const struct value *v);
 size_t shard_value_size(const struct shard *s, const struct state_shape *p);
 
+/* Of the value block as it is. */
+size_t shard_block_bytes(const struct entry *e);
+
 /* A value that nothing has happened to yet; NULL: no room. */
 struct value *shard_first(struct shard *s, const struct slice_desc *desc,
                           const void *weights);
@@ -369,48 +376,6 @@ void shard_fill(const struct shard_change *c);
 void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
                const void *old, void *new);
 
-/* --- shard_round.c -------------------------------------------------------- */
-
-/* The policy lets the open round close: commit and answer. When there is no
- * room for it, its pushes are refused and nothing changes. */
-void shard_close_round(struct shard *s, struct entry *e);
-
-/* One, or everyone, in the open round is told s->text, and is in it no more. */
-void shard_refuse_share(struct shard *s, const struct entry *e,
-                        struct share *share, enum kv_status status);
-void shard_refuse_round(struct shard *s, struct entry *e,
-                        enum kv_status status);
-
-/* By one store; what it replaces is let go. */
-void shard_make_live(struct shard *s, struct entry *e, struct value *next);
-
-/* The head of the value after this round: of the block, all but the data. */
-void shard_next_head(const struct shard *s, const struct entry *e,
-                     struct value *next);
-
-/* Their payloads and codecs become the inputs of a sum; returns how many. */
-size_t shard_inputs(struct shard *s, const struct entry *e);
-
-/* The round of a dense slice, of the first n of s->inputs in s->codecs.
- * KV_ENOSPC: nothing has changed. */
-KV_MUST_CHECK enum kv_status shard_commit(struct shard *s, struct entry *e,
-                                          size_t n);
-
-/* A block of the round: all that a rule reads, from `first` on, of n inputs. */
-void shard_block(struct shard *s, const struct entry *e,
-                 const struct shard_change *c, size_t n, size_t first,
-                 struct kv_optim_args *args);
-
-/* From the live value to `new`, or to nothing yet. */
-struct shard_change shard_change(const struct shard *s, const struct entry *e,
-                                 void *new);
-
-/* A number that no other element of any key has: for sgld's noise. */
-static inline uint64_t shard_element(const struct entry *e, size_t index)
-{
-    return (uint64_t)e->key_id << 40 | (uint64_t)e->slice << 22 | index;
-}
-
 /* --- shard_drop.c, shard_open.c ------------------------------------------- */
 
 /* The last deletion that this shard has heard of. */
@@ -418,39 +383,6 @@ uint64_t shard_deletions(const struct shard *s);
 
 /* Nobody will create this slice. */
 void shard_end_waiting(struct shard *s, uint64_t key);
-
-/* --- shard_reset.c -------------------------------------------------------- */
-
-/* Commit a round of resets. KV_ENOSPC, or KV_EINVAL with a sentence: nothing
- * has changed. */
-KV_MUST_CHECK enum kv_status shard_reset(struct shard *s, struct entry *e);
-
-/* A push that does not fit the open round, one of the two being a reset: no
- * push of the round can stay. */
-enum kv_status shard_reset_mixed(struct shard *s, struct entry *e,
-                                 uint32_t rank, uint64_t round);
-
-/* --- shard_norms.c -------------------------------------------------------- */
-
-/* Does this round have to be measured, by others' help? */
-bool shard_norms_needed(const struct shard *s, const struct entry *e);
-
-/* The complete round has all that it needs: commit it. Otherwise it is asked
- * for, and the round is closed by shard_totals(). KV_ENOMEM. */
-KV_MUST_CHECK enum kv_status shard_norms_ready(struct shard *s, struct entry *e,
-                                               bool *ready);
-
-/* The round is committed, or not complete any more. */
-void shard_norms_end(struct shard *s, struct entry *e);
-
-/* The rank pushes a round again that was committed with these sums. */
-void shard_norms_again(struct shard *s, uint32_t rank, const struct entry *e,
-                       uint64_t round);
-void shard_free_norms(struct shard *s);
-
-/* Adds a block's sums to those of the pass. */
-void shard_measure_block(const struct shard *s, struct measure *m,
-                         const struct kv_optim_args *args);
 
 /* --- shard_table_norms.c -------------------------------------------------- */
 

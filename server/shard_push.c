@@ -1,6 +1,7 @@
 #include <inttypes.h>
 
 #include "common/base/check.h"
+#include "server/shard_commit.h"
 #include "server/shard_private.h"
 
 #define CODEC_NONE 0 /* The value as it is. */
@@ -224,6 +225,7 @@ static enum kv_status push(struct shard *s, uint32_t rank, struct entry *e,
     }
     if (round <= committed) {
         shard_norms_again(s, rank, e, round);
+        shard_tell_skip(s, rank, e, round);
         shard_answer_push(s, rank, e->slot, round, KV_OK);
         return drop(s, p->buffer, KV_OK);
     }

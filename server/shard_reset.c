@@ -1,6 +1,6 @@
 #include <inttypes.h>
 
-#include "common/base/check.h"
+#include "server/shard_commit.h"
 #include "server/shard_private.h"
 
 /* A reset is a round like any other: whoever is in it has its place in the
@@ -18,21 +18,6 @@ static const void *find_value(const struct shard *s, const struct entry *e)
         }
     }
     return NULL;
-}
-
-static void count_round(const struct shard *s, const struct entry *e,
-                        struct value *next)
-{
-    const struct value *old = e->value;
-
-    next->round = old->round + 1;
-    for (uint32_t rank = 0; rank < next->seqs; rank++) {
-        const struct share *share = e->shares[rank];
-        bool pushed = share != NULL && share->pushed;
-
-        next->seq[rank] = old->seq[rank] + (pushed ? 1 : 0);
-    }
-    KV_CHECK(next->seqs == 0 || next->seqs == s->workers);
 }
 
 enum kv_status shard_reset(struct shard *s, struct entry *e)
@@ -58,7 +43,7 @@ enum kv_status shard_reset(struct shard *s, struct entry *e)
     if (next == NULL) {
         return KV_ENOSPC;
     }
-    count_round(s, e, next);
+    shard_count_round(s, e, next);
     shard_make_live(s, e, next);
     return KV_OK;
 }

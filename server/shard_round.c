@@ -1,6 +1,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/check.h"
+
+#include "server/shard_commit.h"
 #include "server/shard_settings.h"
 
 /* --- The sum over the ranks, and the rule --------------------------------- */
@@ -63,6 +66,30 @@ static void update(struct shard *s, const struct entry *e, size_t n,
 
 /* --- Commit --------------------------------------------------------------- */
 
+void shard_count_round(const struct shard *s, const struct entry *e,
+                       struct value *next)
+{
+    const struct value *old = e->value;
+
+    KV_CHECK(next->seqs == 0 || next->seqs == s->workers);
+    next->round = old->round + 1;
+    for (uint32_t rank = 0; rank < next->seqs; rank++) {
+        const struct share *share = e->shares[rank];
+        bool pushed = share != NULL && share->pushed;
+
+        next->seq[rank] = old->seq[rank] + (pushed ? 1 : 0);
+    }
+}
+
+void shard_keep_norms(const struct entry *e, struct value *next)
+{
+    next->passes = 0;
+    if (e->measure != NULL) {
+        next->passes = e->measure->pass;
+        memcpy(next->sums, e->measure->sums, sizeof next->sums);
+    }
+}
+
 void shard_next_head(const struct shard *s, const struct entry *e,
                      struct value *next)
 {
@@ -70,23 +97,13 @@ void shard_next_head(const struct shard *s, const struct entry *e,
     bool fresh = old->generation != s->generation;
 
     *next = *old;
-    next->round = old->round + 1;
+    shard_count_round(s, e, next);
     next->generation = s->generation;
     next->form = shard_form(s, e->dtype);
     if (s->generation != 0) {
         next->updates = (fresh ? 0 : old->updates) + 1;
     }
-    next->passes = 0;
-    if (e->measure != NULL) {
-        next->passes = e->measure->pass;
-        memcpy(next->sums, e->measure->sums, sizeof next->sums);
-    }
-    for (uint32_t rank = 0; rank < next->seqs; rank++) {
-        const struct share *share = e->shares[rank];
-        bool pushed = share != NULL && share->pushed;
-
-        next->seq[rank] = old->seq[rank] + (pushed ? 1 : 0);
-    }
+    shard_keep_norms(e, next);
 }
 
 /* A reply that is still being sent holds the old block. */
@@ -114,11 +131,16 @@ enum kv_status shard_commit(struct shard *s, struct entry *e, size_t n)
         return KV_ENOSPC;
     }
     shard_next_head(s, e, next);
+    shard_guard_begin(s, e);
     if (s->generation != 0 && kv_dtype_in_f32(e->dtype)) {
         update(s, e, n, next);
     } else {
         shard_sum(s, e->dtype, n, e->count, shard_weights(old),
                   shard_weights(next));
+    }
+    if (s->spoiled) {
+        arena_release(s->arena, next);
+        return shard_skip(s, e);
     }
     shard_make_live(s, e, next);
     return KV_OK;
@@ -134,9 +156,11 @@ static void answer_pushes(struct shard *s, struct entry *e)
         if (share != NULL && share->pushed) {
             struct policy_view v = shard_view(s, e);
 
+            uint64_t round = s->policy->committed(&v, rank);
+
             shard_share_unpush(s, share);
-            shard_answer_push(s, rank, e->slot, s->policy->committed(&v, rank),
-                              KV_OK);
+            shard_tell_skip(s, rank, e, round);
+            shard_answer_push(s, rank, e->slot, round, KV_OK);
         }
     }
 }

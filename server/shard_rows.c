@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "common/compute/vector.h"
+#include "server/shard_commit.h"
 #include "server/shard_settings.h"
 #include "server/shard_table.h"
 
@@ -166,6 +167,7 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
         return KV_ENOSPC;
     }
     next->rows = arena_offset(s->arena, rows);
+    shard_guard_begin(s, e);
     for (uint32_t row = 0; row < table_rows(e); row++) {
         size_t inputs = table_take(s, n, row);
 
@@ -178,6 +180,11 @@ static enum kv_status commit_all(struct shard *s, struct entry *e)
         change(s, e, row, inputs, &c,
                s->generation == 0 ? NULL
                                   : shard_round_step(s, e, next->updates));
+    }
+    if (s->spoiled) {
+        arena_release(s->arena, next);
+        arena_release(s->arena, rows);
+        return shard_skip(s, e);
     }
     shard_make_live(s, e, next);
     return KV_OK;
@@ -197,6 +204,7 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
     size = table_stride(e, next);
     step = shard_round_step(s, e, next->updates);
     fetch_first(s, n, rows, size);
+    shard_guard_begin(s, e);
     for (uint32_t i = 0; i < next->changed; i++) {
         uint32_t row = table_next(s, n);
         size_t inputs;
@@ -207,6 +215,10 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
         c.old = rows + row * size;
         c.new = images(next) + i *size;
         change(s, e, row, inputs, &c, step);
+    }
+    if (s->spoiled) {
+        arena_release(s->arena, next);
+        return shard_skip(s, e);
     }
     shard_make_live(s, e, next);
     shard_rows_redo(s, e);

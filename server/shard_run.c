@@ -1,5 +1,6 @@
 /* Runs of small slices, as they come in a frame. */
 #include "common/base/check.h"
+#include "server/shard_commit.h"
 #include "server/shard_settings.h"
 
 #define PREFETCH_AHEAD 4               /* Slices. */
@@ -72,7 +73,12 @@ static bool commit_alone(struct shard *s, uint32_t rank, const struct run *run,
     shard_tune(s, e);
     s->inputs[0] = payload;
     s->codecs[0] = codec;
-    return shard_commit(s, e, 1) == KV_OK;
+    s->alone = rank;
+    if (shard_commit(s, e, 1) != KV_OK) {
+        return false;
+    }
+    shard_tell_skip(s, rank, e, run->round);
+    return true;
 }
 
 /* Slots first .. end-1 are committed. */

@@ -2,6 +2,7 @@
 
 #include "common/base/check.h"
 #include "common/base/mem.h"
+#include "server/shard_commit.h"
 #include "server/shard_private.h"
 
 /* Small contributions lie together in buffers of this size; those above a

@@ -44,6 +44,14 @@ size_t shard_value_size(const struct shard *s, const struct state_shape *p)
     return weights_offset(seqs_of(s)) + state_size(p, shard_form(s, p->dtype));
 }
 
+size_t shard_block_bytes(const struct entry *e)
+{
+    const struct value *v = e->value;
+
+    return weights_offset(v->seqs) +
+           (e->row_length > 0 ? 0 : state_size(&e->shape, v->form));
+}
+
 /* --- Entries -------------------------------------------------------------- */
 
 static bool more_chunks(struct shard *s)

@@ -2,6 +2,7 @@
  * length: the sums are those of a dense value with the same elements. */
 #include <string.h>
 
+#include "server/shard_commit.h"
 #include "server/shard_table.h"
 
 struct block {

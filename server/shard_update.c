@@ -3,6 +3,7 @@
 
 #include "common/base/mem.h"
 #include "common/compute/sum.h"
+#include "server/shard_commit.h"
 #include "server/shard_private.h"
 
 const float shard_zeros[SHARD_BLOCK] __attribute__((aligned(64)));
@@ -22,6 +23,7 @@ void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
         size_t part = left < SHARD_BLOCK ? left : SHARD_BLOCK;
 
         kv_codec_sum_own(s->codecs, s->inputs, n, dtype, first, part, s->sum);
+        shard_guard(s, dtype, s->sum, part);
         kv_sum(dtype, (char *)new + first *unit, pair, 2, part);
     }
 }
@@ -115,6 +117,7 @@ void shard_after(struct shard *s, const struct shard_change *c, size_t first,
     char *at = (char *)c->new + first *kv_dtype_size(dtype);
     size_t slot_at = state_first(c, first);
 
+    shard_guard(s, KV_F32, args->gradient, args->count);
     for (unsigned i = 0; i < c->form.slots; i++) {
         args->new_slot[i] = state_slot(c->shape, c->form, c->new, i) + slot_at;
     }

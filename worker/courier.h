@@ -132,6 +132,9 @@ struct courier_io {
     /* One slice of a span was refused; part_done comes for the others. */
     void (*slice_refused)(void *ctx, struct part *p, const struct slice *slice,
                           enum kv_status status, const char *text);
+    /* This push has changed nothing of this slice; its answer follows. */
+    void (*skipped)(void *ctx, struct part *p, const struct slice *slice,
+                    const struct message *m);
     /* A notice of the server: pushes of others are missing. */
     void (*stalled)(void *ctx, const struct slice *slice,
                     const struct message *m);

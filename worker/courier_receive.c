@@ -280,6 +280,21 @@ static enum kv_status on_error(struct courier *c, const struct message *m)
     return KV_OK;
 }
 
+/* Not of what is answered already: it may have been sent twice. */
+static enum kv_status on_skipped(struct courier *c, const struct message *m)
+{
+    struct slice *s = courier_slice(c, m->skipped.slot);
+
+    if (s == NULL) {
+        return KV_EPROTO;
+    }
+    s = slice_due(c, m->skipped.slot, false, m->skipped.round);
+    if (s != NULL) {
+        c->io.skipped(c->io.ctx, s->push, s, m);
+    }
+    return KV_OK;
+}
+
 /* --- Norms ---------------------------------------------------------------- */
 
 /* Of a push that is answered already: it may have been sent twice. */
@@ -359,6 +374,8 @@ enum kv_status courier_frame(struct courier *c, uint64_t request_id,
         return on_again(c, m);
     case MESSAGE_ERROR:
         return on_error(c, m);
+    case MESSAGE_SKIPPED:
+        return on_skipped(c, m);
     case MESSAGE_NORMS:
         return on_norms(c, m);
     case MESSAGE_ROUNDS:

@@ -1,17 +1,22 @@
 #include "common/base/check.h"
 #include "worker/courier_core.h"
 
+/* Slots may be others' by now, who know whose they were. A part that is done is
+ * of slices in place, as far as anybody cares. */
 struct slice *courier_slice_of(const struct part *p, uint32_t i)
 {
-    struct slice *s = p->slice;
+    struct slice *top, *s;
 
-    if (i > 0) {
-        s = courier_slice(s->courier, s->slot + i);
-        while ((p->pull ? s->pull : s->push) != p) {
-            s = s->older;
+    if (i == 0) {
+        return p->slice;
+    }
+    top = courier_slice(p->slice->courier, p->slice->slot + i);
+    for (s = top; s != NULL; s = s->older) {
+        if ((p->pull ? s->pull : s->push) == p) {
+            return s;
         }
     }
-    return s;
+    return top;
 }
 
 /* --- Making one ----------------------------------------------------------- */

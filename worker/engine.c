@@ -126,6 +126,8 @@ static void init_fields(struct engine *e, const struct kind *kind)
 {
     e->policy = kind->policy;
     e->stall_lines = (struct log_limit){"waiting rounds", 3, 5000, 0, 0, 0};
+    e->skip_lines =
+        (struct log_limit){"rounds that changed nothing", 3, 5000, 0, 0, 0};
     handshake_random(&e->token, sizeof e->token);
     keys_init(&e->keys);
     list_init(&e->ready);

@@ -200,7 +200,8 @@ void engine_codec(struct engine *e, struct kvw_op *op)
 
 void engine_stats(struct engine *e, struct kvw_op *op)
 {
-    struct kvw_stats s = {.pushes = e->pushes, .pulls = e->pulls};
+    struct kvw_stats s = {
+        .pushes = e->pushes, .pulls = e->pulls, .skipped = e->skipped};
 
     route_bytes(&e->control, &s.bytes_received, &s.bytes_sent);
     s.resent = courier_resent(e->control.courier);

@@ -69,7 +69,8 @@ struct engine {
     uint64_t barrier;       /* Passed so far. */
     uint64_t pushes, pulls; /* Slices done. */
     uint64_t stalls;        /* Keys with a stall notice. */
-    struct log_limit stall_lines;
+    uint64_t skipped;       /* Slices of pushes that changed nothing. */
+    struct log_limit stall_lines, skip_lines;
     char text[OP_TEXT_MAX]; /* Of the error being told. */
 };
 
@@ -155,6 +156,9 @@ void engine_leave(struct engine *e, struct kvw_op *op);
 
 /* Pushes have ended: some fence may be open now. */
 void engine_check_fences(struct engine *e);
+
+void engine_skipped(struct route *r, struct part *part,
+                    const struct slice *slice, const struct message *m);
 
 void engine_describe(struct engine *e, struct kvw_op *op);
 void engine_stalled(struct route *r, const struct slice *slice,

@@ -91,6 +91,7 @@ static const struct route_events events = {
     .up = on_up,
     .part_done = engine_part_done,
     .slice_refused = engine_slice_refused,
+    .skipped = engine_skipped,
     .stalled = engine_stalled,
     .norms = engine_norms,
     .ready = on_ready,

@@ -81,7 +81,8 @@ enum kvw_status {
     KVW_EAGAIN = -15,
     KVW_EDATALOSS = -16,
     KVW_ENOTSUP = -17,
-    KVW_EBUSY = -18
+    KVW_EBUSY = -18,
+    KVW_ENONFINITE = -19 /* A gradient was; see kvw_set_optimizer(). */
 };
 
 /* A short text for a status; never NULL. */
@@ -398,6 +399,15 @@ int kvw_delete(struct kvw *kv, const struct kvw_key *keys, size_t count);
  * different one starts with fresh state, from the values that are there. With
  * "multi_precision=1" f16 and bf16 values have an f32 master: updates too small
  * for them add up there, and the value is the master, rounded.
+ *
+ * A round whose sum has a NaN or an infinity, in any slice of a key (rows: in
+ * those pushed to it), leaves that slice and its state as they were; with lars,
+ * lamb and lans the whole key. "nonfinite=skip", the default, warns on every
+ * rank that pushed to it and counts in kvw_stats.skipped. "nonfinite=error":
+ * those pushes end with KVW_ENONFINITE, naming key, round and the lowest rank
+ * whose own part was not finite; pulls behind them have the value as it is.
+ * "nonfinite=allow": into the weights, as without an optimizer.
+ *
  * Errors: KVW_EINVAL names what is unknown or out of range, and what is known;
  * KVW_EBUSY other ranks have pushed a key to the open round whose dtype it does
  * not train. */
@@ -462,6 +472,7 @@ struct kvw_stats {
     uint64_t bytes_sent, bytes_received; /* On the wire, all links. */
     uint64_t pushes, pulls;              /* Slices done; local: keys. */
     uint64_t reconnects, resent;         /* Links; slices and requests. */
+    uint64_t skipped; /* Of the pushes: changed nothing, by `nonfinite`. */
 };
 
 /* `size` is sizeof(struct kvw_stats). Waits for the library's thread, shortly;

@@ -1,7 +1,9 @@
 #include "worker/local_engine.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "worker/lane.h"
 #include "worker/local_hyper.h"
@@ -20,7 +22,8 @@ struct local {
     struct team *team;
     struct local_keys keys;
     struct local_rule rule;
-    uint64_t pushes, pulls;
+    uint64_t pushes, pulls, skipped;
+    struct log_limit skip_lines;
 };
 
 static struct local *local_of(struct lane *lane)
@@ -76,9 +79,29 @@ static bool ready(struct local *l, struct kvw_op *op)
     return true;
 }
 
-static size_t push(struct local *l, struct local_change c)
+static void tell_skip(struct local *l, struct kvw_op *op, const struct key *key)
 {
-    local_value_push(l->team, &l->rule, &c);
+    char name[KEYS_TEXT_MAX];
+
+    keys_text(&key->spec, name);
+    l->skipped++;
+    if (l->rule.spec.nonfinite == (double)KV_NONFINITE_ERROR) {
+        op_fail(op, KV_ENONFINITE,
+                "%s round %" PRIu64 " changes nothing: what was pushed is not "
+                "finite",
+                name, key->value->version);
+    } else if (log_allow(&l->skip_lines, uv_now(&l->lane.loop))) {
+        log_warn("%s round %" PRIu64 " changes nothing: what was pushed is not "
+                 "finite (nonfinite=skip)",
+                 name, key->value->version);
+    }
+}
+
+static size_t push(struct local *l, struct kvw_op *op, struct local_change c)
+{
+    if (!local_value_push(l->team, &l->rule, &c)) {
+        tell_skip(l, op, c.key);
+    }
     l->pushes++;
     return local_value_bytes(&c);
 }
@@ -95,7 +118,7 @@ static size_t do_item(struct local *l, struct kvw_op *op, size_t index)
     size_t bytes = 0;
 
     if (op->pushes != NULL) {
-        bytes += push(l, local_change_item(&op->pushes[index]));
+        bytes += push(l, op, local_change_item(&op->pushes[index]));
     }
     if (op->pulls != NULL) {
         bytes += pull(l, local_change_item(&op->pulls[index]));
@@ -103,11 +126,11 @@ static size_t do_item(struct local *l, struct kvw_op *op, size_t index)
     return bytes;
 }
 
-static size_t do_move(struct local *l, const struct move *m)
+static size_t do_move(struct local *l, struct kvw_op *op, const struct move *m)
 {
     struct local_change c = local_change_move(m);
 
-    return m->pull ? pull(l, c) : push(l, c);
+    return m->pull ? pull(l, c) : push(l, op, c);
 }
 
 static size_t step_count(const struct kvw_op *op)
@@ -124,7 +147,7 @@ static size_t transfer(struct local *l, struct kvw_op *op)
         lane_done(&l->lane, op);
         return 0;
     }
-    bytes = op->kind == OP_MOVES ? do_move(l, &op->moves[index])
+    bytes = op->kind == OP_MOVES ? do_move(l, op, &op->moves[index])
                                  : do_item(l, op, index);
     if (--op->left == 0) {
         lane_done(&l->lane, op);
@@ -276,7 +299,8 @@ static void begin(struct lane *lane, struct kvw_op *op)
                 "nothing travels");
         break;
     case OP_STATS:
-        *op->stats = (struct kvw_stats){.pushes = l->pushes, .pulls = l->pulls};
+        *op->stats = (struct kvw_stats){
+            .pushes = l->pushes, .pulls = l->pulls, .skipped = l->skipped};
         break;
     case OP_DESCRIBE:
         describe(l, op);
@@ -327,6 +351,8 @@ enum kv_status local_engine_open(struct lane **out, const struct kind *kind,
     if (l == NULL) {
         return KV_ENOMEM;
     }
+    l->skip_lines =
+        (struct log_limit){"rounds that changed nothing", 3, 5000, 0, 0, 0};
     l->job.workers = 1;
     local_keys_init(&l->keys);
     status = team_new(&l->team, thread_count(options));

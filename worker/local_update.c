@@ -1,7 +1,9 @@
 #include "worker/local_update.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
+#include "common/compute/finite.h"
 #include "common/compute/stream.h"
 #include "common/compute/sum.h"
 #include "worker/local_pieces.h"
@@ -265,6 +267,54 @@ void local_measure(struct team *team, const struct local_update *u,
             total[i] += *sums++;
         }
     }
+}
+
+/* --- Is it finite? -------------------------------------------------------- */
+
+struct search {
+    const struct local_update *u;
+    atomic_bool *spoiled;
+};
+
+static bool block_is_finite(const struct local_update *u, size_t first,
+                            size_t count)
+{
+    KV_SCRATCH float gradient[BLOCK];
+    KV_SCRATCH uint64_t sum[BLOCK];
+
+    if (kv_dtype_in_f32(u->dtype)) {
+        return kv_finite(KV_F32, gradient_at(u, first, count, gradient), count);
+    }
+    kv_sum_part(u->dtype, sum, u->inputs, u->input_count, first, count, false);
+    return kv_finite(u->dtype, sum, count);
+}
+
+static void search_piece(const void *task, size_t piece)
+{
+    const struct search *s = task;
+    size_t first = piece * LOCAL_PIECE;
+    size_t end = first + local_length(piece, s->u->count);
+
+    while (first < end) {
+        size_t count = end - first < BLOCK ? end - first : BLOCK;
+
+        if (!block_is_finite(s->u, first, count)) {
+            atomic_store(s->spoiled, true);
+        }
+        first += count;
+    }
+}
+
+/* One more read of the inputs: an update is in place, so it must be known
+ * before. */
+bool local_gradient_is_finite(struct team *team, const struct local_update *u)
+{
+    size_t bytes = u->count * kv_dtype_size(u->dtype) * u->input_count;
+    atomic_bool spoiled = false;
+    struct search s = {u, &spoiled};
+
+    local_pieces(team, bytes, search_piece, &s, u->count);
+    return !atomic_load(&spoiled);
 }
 
 /* --- All of it ------------------------------------------------------------ */

@@ -39,6 +39,9 @@ void local_measure(struct team *team, const struct local_update *u,
 
 void local_update(struct team *team, const struct local_update *u);
 
+/* Is the gradient finite? u->rows is not looked at: all of the inputs are. */
+bool local_gradient_is_finite(struct team *team, const struct local_update *u);
+
 /* Bytes at `room` that updates of so many elements from so many inputs need,
  * and passes before them. */
 size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,

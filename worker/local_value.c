@@ -207,7 +207,20 @@ static void prepare(struct team *team, const struct local_rule *rule,
     }
 }
 
-static void optimize(struct team *team, const struct local_rule *rule,
+static bool is_acceptable(struct team *team, const struct local_rule *rule,
+                          const struct local_change *c,
+                          const struct local_update *u)
+{
+    struct local_update pushed = *u;
+
+    if (c->rows != NULL && !spreads(rule, c)) {
+        pushed.count = c->row_count * moves_row_length(&c->key->spec);
+    }
+    return !kv_optim_guards(&rule->spec) ||
+           local_gradient_is_finite(team, &pushed);
+}
+
+static bool optimize(struct team *team, const struct local_rule *rule,
                      const struct local_change *c)
 {
     const struct key *key = c->key;
@@ -232,6 +245,9 @@ static void optimize(struct team *team, const struct local_rule *rule,
         spread(team, c, rule->sum);
         u.inputs = (const void *const *)&rule->sum;
     }
+    if (!is_acceptable(team, rule, c, &u)) {
+        return false;
+    }
     prepare(team, rule, key, &u, step);
     if (c->rows != NULL && !needs_whole(rule, c)) {
         u.inputs = (const void *const *)c->data;
@@ -239,6 +255,7 @@ static void optimize(struct team *team, const struct local_rule *rule,
         u.count = u.rows.count * u.rows.length;
     }
     local_update(team, &u);
+    return true;
 }
 
 /* All of a value, or of a gradient. */
@@ -277,7 +294,7 @@ static void call_updater(struct team *team, const struct local_rule *rule,
     rule->updater(rule->arg, name, &received, &stored);
 }
 
-void local_value_push(struct team *team, struct local_rule *rule,
+bool local_value_push(struct team *team, struct local_rule *rule,
                       const struct local_change *c)
 {
     const struct key *key = c->key;
@@ -285,8 +302,9 @@ void local_value_push(struct team *team, struct local_rule *rule,
     local_tune(rule, key->value);
     key->value->version++;
     if (rule->spec.optim != NULL) {
-        optimize(team, rule, c);
-    } else if (rule->updater != NULL) {
+        return optimize(team, rule, c);
+    }
+    if (rule->updater != NULL) {
         call_updater(team, rule, c);
     } else if (c->rows != NULL) {
         spread(team, c, key->value->data);
@@ -294,6 +312,7 @@ void local_value_push(struct team *team, struct local_rule *rule,
         local_sum(team, key->spec.dtype, key->count, key->value->data,
                   (const void *const *)c->data, c->data_count);
     }
+    return true;
 }
 
 /* --- Pull ----------------------------------------------------------------- */

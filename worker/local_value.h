@@ -84,8 +84,9 @@ void local_value_reset(const struct key *key, const void *data);
 bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
                        const struct local_change *c);
 
-/* After local_value_ready(). */
-void local_value_push(struct team *team, struct local_rule *rule,
+/* After local_value_ready(). False: nothing has changed, as the gradient is not
+ * finite and the rule minds. */
+bool local_value_push(struct team *team, struct local_rule *rule,
                       const struct local_change *c);
 void local_value_pull(struct team *team, const struct local_change *c);
 

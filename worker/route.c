@@ -387,6 +387,14 @@ static void stalled(void *ctx, const struct slice *slice,
     r->events->stalled(r, slice, m);
 }
 
+static void skipped(void *ctx, struct part *p, const struct slice *slice,
+                    const struct message *m)
+{
+    struct route *r = ctx;
+
+    r->events->skipped(r, p, slice, m);
+}
+
 static void slice_refused(void *ctx, struct part *p, const struct slice *slice,
                           enum kv_status status, const char *text)
 {
@@ -397,9 +405,7 @@ static void slice_refused(void *ctx, struct part *p, const struct slice *slice,
 
 static void norms(void *ctx, const struct slice *slice, const struct message *m)
 {
-    struct route *r = ctx;
-
-    r->events->norms(r, slice, m);
+    ((struct route *)ctx)->events->norms(ctx, slice, m);
 }
 
 /* --- Use ------------------------------------------------------------------ */
@@ -407,8 +413,8 @@ static void norms(void *ctx, const struct slice *slice, const struct message *m)
 enum kv_status route_open(struct route *r, const struct route_config *config,
                           void *data)
 {
-    struct courier_io io = {send_frame, part_done, slice_refused,
-                            stalled,    norms,     r};
+    struct courier_io io = {
+        send_frame, part_done, slice_refused, skipped, stalled, norms, r};
     enum kv_status status;
     uint64_t seed;
 

@@ -70,6 +70,8 @@ struct route_events {
     void (*slice_refused)(struct route *r, struct part *p,
                           const struct slice *slice, enum kv_status status,
                           const char *text);
+    void (*skipped)(struct route *r, struct part *p, const struct slice *slice,
+                    const struct message *m);
     void (*stalled)(struct route *r, const struct slice *slice,
                     const struct message *m);
     void (*norms)(struct route *r, const struct slice *slice,

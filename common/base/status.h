@@ -31,7 +31,8 @@
     X(KV_EAGAIN, -15, "try again")                                             \
     X(KV_EDATALOSS, -16, "the server lost state")                              \
     X(KV_ENOTSUP, -17, "not built yet")                                        \
-    X(KV_EBUSY, -18, "in use")
+    X(KV_EBUSY, -18, "in use")                                                 \
+    X(KV_ENONFINITE, -19, "a gradient is not finite")
 
 #define X(name, value, text) name = value,
 enum kv_status { KV_STATUS_MAP(X) };

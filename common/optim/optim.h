@@ -113,6 +113,10 @@ struct kv_optim_args {
                           multiple of it; slots hold one float a row. 0 is 1. */
 };
 
+/* What becomes of an update whose gradient is not finite: it is left out; that,
+ * and who pushed is told by an error; it is done. */
+enum kv_nonfinite { KV_NONFINITE_SKIP, KV_NONFINITE_ERROR, KV_NONFINITE_ALLOW };
+
 enum kv_optim_lazy {
     KV_OPTIM_LAZY_NEVER,
     KV_OPTIM_LAZY_ALWAYS,
@@ -152,6 +156,7 @@ struct kv_optim_spec {
     double begin_num_update;            /* Updates made elsewhere before. */
     double multi_precision; /* f16 and bf16 weights have an f32 master. */
     double lazy_update;
+    double nonfinite; /* enum kv_nonfinite, for who calls: rules do not look. */
     struct kv_schedule schedule; /* Of the learning rate, which is its base. */
 };
 
@@ -170,6 +175,12 @@ bool kv_optim_takes(const struct kv_optim *optim, enum kv_dtype dtype);
  * the rule works on a copy of them in f32, of which they are the rounded value.
  * It begins as the weights, with the other state. */
 bool kv_optim_master(const struct kv_optim_spec *spec, enum kv_dtype dtype);
+
+/* Is the gradient of every update to be looked at? */
+static inline bool kv_optim_guards(const struct kv_optim_spec *spec)
+{
+    return spec->nonfinite != (double)KV_NONFINITE_ALLOW;
+}
 
 /* Rows that a row_sparse gradient does not have stay as they are, state
  * included; otherwise they count as rows of zeros. */
@@ -196,6 +207,7 @@ int kv_optim_param_index(const struct kv_optim *optim, const char *name);
  * the defaults; each at most once, by name or alias. Common to all optimizers:
  *
  *     begin_num_update, multi_precision, lazy_update
+ *     nonfinite=skip, error or allow
  *     lr_scheduler=factor        step, factor, stop_factor_lr
  *     lr_scheduler=multifactor   step=15;25, factor
  *     lr_scheduler=poly          max_update, pwr, final_lr

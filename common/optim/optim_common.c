@@ -26,6 +26,10 @@ const struct optim_common optim_commons[] = {
      true},
     {{"multi_precision", NULL, 0, 0, 1}, SPEC(multi_precision), ALWAYS, true},
     {{"lazy_update", NULL, 1, 0, 1}, SPEC(lazy_update), ALWAYS, true},
+    {{"nonfinite", NULL, KV_NONFINITE_SKIP, 0, KV_NONFINITE_ALLOW},
+     SPEC(nonfinite),
+     ALWAYS,
+     true},
     {{"step", NULL, 0, 1, UPDATES}, PLAN(step), FACTORS, true},
     {{"factor", NULL, 1, 0, 1}, PLAN(factor), FACTORS, false},
     {{"stop_factor_lr", NULL, 1e-8, 0, HUGE},
@@ -45,6 +49,8 @@ const struct optim_common optim_commons[] = {
      false},
     {{NULL, NULL, 0, 0, 0}, 0, 0, false},
 };
+
+const char *const optim_nonfinites[] = {"skip", "error", "allow", NULL};
 
 const char *const optim_schedulers[] = {"",     "factor", "multifactor",
                                         "poly", "cosine", NULL};
@@ -190,6 +196,20 @@ enum kv_status optim_choose_warmup(struct kv_optim_spec *spec, const char *mode,
     }
     spec->schedule.constant_warmup = constant;
     return KV_OK;
+}
+
+enum kv_status optim_choose_nonfinite(struct kv_optim_spec *spec,
+                                      const char *word, struct sentence why)
+{
+    for (int i = 0; optim_nonfinites[i] != NULL; i++) {
+        if (strcmp(word, optim_nonfinites[i]) == 0) {
+            spec->nonfinite = i;
+            return KV_OK;
+        }
+    }
+    return optim_refuse(
+        why, "%s's nonfinite must be skip, error or allow, not '%.64s'",
+        spec->optim->name, word);
 }
 
 static enum kv_status check_steps(const struct kv_schedule *s,

@@ -1,10 +1,14 @@
 /* Settings of an optimizer as text, for what keeps or sends them. */
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/optim/optim_private.h"
+
+/* Is written as one. */
+#define WORD offsetof(struct kv_optim_spec, nonfinite)
 
 struct out {
     char *buf;
@@ -68,11 +72,12 @@ size_t kv_optim_format(const struct kv_optim_spec *spec, char *buf, size_t size)
         put_pair(&o, spec->optim->params[i].name, spec->params[i]);
     }
     for (const struct optim_common *c = optim_commons; c->param.name; c++) {
-        if (optim_common_belongs(spec, c) &&
+        if (optim_common_belongs(spec, c) && c->where != WORD &&
             strcmp(c->param.name, "step") != 0) {
             put_pair(&o, c->param.name, optim_common_get(spec, c));
         }
     }
+    put(&o, ",nonfinite=%s", optim_nonfinites[(int)spec->nonfinite]);
     if (spec->schedule.kind != KV_SCHEDULE_NONE) {
         put_schedule(&o, &spec->schedule);
     }

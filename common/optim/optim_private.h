@@ -30,6 +30,9 @@ struct optim_common {
 
 extern const struct optim_common optim_commons[]; /* Ends with a NULL name. */
 
+/* By enum kv_nonfinite; then NULL. */
+extern const char *const optim_nonfinites[];
+
 /* By enum kv_schedule_kind; then NULL. */
 extern const char *const optim_schedulers[];
 
@@ -56,6 +59,8 @@ enum kv_status optim_choose_scheduler(struct kv_optim_spec *spec,
                                       const char *name, struct sentence why);
 enum kv_status optim_choose_warmup(struct kv_optim_spec *spec, const char *mode,
                                    struct sentence why);
+enum kv_status optim_choose_nonfinite(struct kv_optim_spec *spec,
+                                      const char *word, struct sentence why);
 
 /* What no number alone can get wrong. */
 enum kv_status optim_check_schedule(const struct kv_optim_spec *spec,

@@ -160,6 +160,9 @@ static enum kv_status choose_text(struct kv_optim_spec *spec,
     if (strcmp(pair->name, "warmup_mode") == 0) {
         return optim_choose_warmup(spec, pair->value, why);
     }
+    if (strcmp(pair->name, "nonfinite") == 0) {
+        return optim_choose_nonfinite(spec, pair->value, why);
+    }
     return strcmp(pair->name, "step") == 0
                ? choose_steps(spec, pair->value, why)
                : choose_number(spec, pair->name, pair->value, why);

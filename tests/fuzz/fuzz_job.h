@@ -136,6 +136,14 @@ static inline void on_stall(void *ctx, uint32_t rank, uint32_t slot,
                     missing_count);
 }
 
+static inline void on_skipped(void *ctx, uint32_t rank, uint32_t slot,
+                              uint64_t round, const struct shard_skip *skip)
+{
+    struct job *j = ctx;
+
+    session_skipped(&j->seat[rank].session, slot, round, skip);
+}
+
 /* --- Life ---------------------------------------------------------------- */
 
 static inline void sit_down(struct job *j, uint32_t rank)
@@ -156,8 +164,8 @@ static inline void reconnect(struct job *j, uint32_t rank)
 
 static inline void begin(struct job *j, uint32_t policy)
 {
-    const struct shard_events events = {on_answer, on_opened, on_norms,
-                                        on_released, j};
+    const struct shard_events events = {on_answer,  on_opened,   on_norms,
+                                        on_skipped, on_released, j};
     struct arena_config config = {.name = "fuzz",
                                   .size_max = (size_t)64 << 20,
                                   .size_initial = (size_t)64 << 10};

@@ -144,10 +144,17 @@ static void on_released(void *ctx, uint32_t rank)
     }
 }
 
+static void on_skipped(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                       const struct shard_skip *skip)
+{
+    session_skipped(&session_of(ctx, rank)->session, slot, round, skip);
+}
+
 void sim_server_events(struct sim_server *s, struct shard_events *out)
 {
     out->answer = on_answer;
     out->opened = on_opened;
+    out->skipped = on_skipped;
     out->released = on_released;
     out->ctx = s;
 }

@@ -48,6 +48,17 @@ static void on_slice_refused(void *ctx, struct part *p,
              lane->worker->rank, slice->slot, kv_strstatus(status), text);
 }
 
+static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
+                       const struct message *m)
+{
+    struct sim_lane *lane = ctx;
+
+    (void)p;
+    (void)m;
+    sim_fail(lane->worker->sim, "rank %u slot %u: a round was left out",
+             lane->worker->rank, slice->slot);
+}
+
 static void on_norms(void *ctx, const struct slice *slice,
                      const struct message *m)
 {
@@ -212,7 +223,8 @@ void sim_worker_start(struct sim_worker *w)
     for (uint32_t i = 0; i < w->sim->plan.shards; i++) {
         struct sim_lane *lane = &w->lanes[i];
         struct courier_io io = {on_send,    on_part_done, on_slice_refused,
-                                on_stalled, on_norms,     lane};
+                                on_skipped, on_stalled,   on_norms,
+                                lane};
 
         lane->worker = w;
         KV_CHECK(courier_init(&lane->courier, &io, &w->buffers) == KV_OK);

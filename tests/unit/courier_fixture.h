@@ -52,7 +52,9 @@ struct fixture {
     uint64_t done_version;
     struct part *submit_when_done;
     size_t stalled, replies;
-    const struct slice *asked; /* Whose norms came last. */
+    const struct slice *asked;       /* Whose norms came last. */
+    const struct slice *skipped;     /* The last that was... */
+    const struct part *skipped_part; /* ...by this push. */
     const struct slice *refused[FRAMES];
     size_t refused_count;
     enum kv_status reply_status;
@@ -127,6 +129,17 @@ static inline void on_slice_refused(void *ctx, struct part *p,
     f->refused[f->refused_count++ % FRAMES] = slice;
 }
 
+static inline void on_skipped(void *ctx, struct part *p,
+                              const struct slice *slice,
+                              const struct message *m)
+{
+    struct fixture *f = ctx;
+
+    (void)m;
+    f->skipped_part = p;
+    f->skipped = slice;
+}
+
 static inline void on_norms(void *ctx, const struct slice *slice,
                             const struct message *m)
 {
@@ -154,7 +167,8 @@ static inline int set_up(void **state)
 {
     struct fixture *f = mem_zalloc(1, sizeof *f);
     struct courier_io io = {on_send,    on_part_done, on_slice_refused,
-                            on_stalled, on_norms,     f};
+                            on_skipped, on_stalled,   on_norms,
+                            f};
 
     bufpool_init(&f->buffers, (size_t)8 << 20);
     if (courier_init(&f->courier, &io, &f->buffers) != KV_OK) {

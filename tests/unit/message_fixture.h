@@ -123,7 +123,7 @@ static inline void fill_optimizer(struct fixture *f)
     f->message.optimizer.params = "lr=0.1,momentum=0";
 }
 
-/* Of the life of keys. */
+/* Of the life of keys and rounds. */
 static inline void fill_life(struct fixture *f)
 {
     struct message *m = &f->message;
@@ -152,6 +152,13 @@ static inline void fill_life(struct fixture *f)
         return;
     case MESSAGE_VERSIONED:
         m->versioned.rounds = UINT64_C(1) << 35;
+        return;
+    case MESSAGE_SKIPPED:
+        m->skipped.slot = KV_SLOTS_MAX - 1;
+        m->skipped.rank = KV_RANKS_MAX - 1;
+        m->skipped.round = UINT64_C(1) << 40;
+        m->skipped.blames = true;
+        m->skipped.fails = true;
         return;
     default: /* Ok and Leave say it all. */
         return;

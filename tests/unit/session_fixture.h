@@ -107,6 +107,14 @@ static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
     session_opened(&f->session[rank], request_id, status, text, slot, round);
 }
 
+static inline void on_skipped(void *ctx, uint32_t rank, uint32_t slot,
+                              uint64_t round, const struct shard_skip *skip)
+{
+    struct fixture *f = ctx;
+
+    session_skipped(&f->session[rank], slot, round, skip);
+}
+
 static inline void on_norms(void *ctx, uint32_t rank, uint32_t slot,
                             uint64_t round, uint32_t pass, const double *sums)
 {
@@ -124,8 +132,8 @@ static inline void on_released(void *ctx, uint32_t rank)
 static inline int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    const struct shard_events events = {on_answer, on_opened, on_norms,
-                                        on_released, f};
+    const struct shard_events events = {on_answer,  on_opened,   on_norms,
+                                        on_skipped, on_released, f};
 
     KV_CHECK(f != NULL);
     f->sent = calloc(SENT_MAX, sizeof *f->sent);

@@ -14,8 +14,10 @@
 
 /* One call of an event. */
 struct seen {
-    bool opened; /* Else an answer... */
-    bool norms;  /* ...or this. */
+    bool opened;  /* Else an answer... */
+    bool norms;   /* ...or this... */
+    bool skipped; /* ...or this. */
+    struct shard_skip skip;
     uint32_t pass;
     double sums[KV_NORMS_MAX];
     uint32_t rank, slot;
@@ -87,6 +89,18 @@ static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
     snprintf(s->text, sizeof s->text, "%s", text == NULL ? "" : text);
 }
 
+static inline void on_skipped(void *ctx, uint32_t rank, uint32_t slot,
+                              uint64_t round, const struct shard_skip *skip)
+{
+    struct seen *s = see(ctx);
+
+    s->skipped = true;
+    s->rank = rank;
+    s->slot = slot;
+    s->round = round;
+    s->skip = *skip;
+}
+
 static inline void on_norms(void *ctx, uint32_t rank, uint32_t slot,
                             uint64_t round, uint32_t pass, const double *sums)
 {
@@ -112,8 +126,8 @@ static inline void on_released(void *ctx, uint32_t rank)
 
 static inline enum kv_status try_start(struct fixture *f)
 {
-    const struct shard_events events = {on_answer, on_opened, on_norms,
-                                        on_released, f};
+    const struct shard_events events = {on_answer,  on_opened,   on_norms,
+                                        on_skipped, on_released, f};
 
     return shard_new(f->home.arena, f->workers, &f->pool, &events, &f->shard,
                      f->error, sizeof f->error);

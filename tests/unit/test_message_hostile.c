@@ -266,6 +266,8 @@ static void test_numbers_out_of_range_are_refused(void **state)
         {MESSAGE_STALLED, AT(stalled.missing_count), 1},
         {MESSAGE_STALLED, AT(stalled.missing_count), KV_RANKS_MAX + 1},
         {MESSAGE_STALLED, AT(stalled.left), KV_RANKS_MAX + 1},
+        {MESSAGE_SKIPPED, AT(skipped.slot), KV_SLOTS_MAX},
+        {MESSAGE_SKIPPED, AT(skipped.rank), KV_RANKS_MAX},
         {MESSAGE_DEAD, AT(dead.node), 0},
         {MESSAGE_DEAD, AT(dead.node), KV_NODE_MAX},
         {MESSAGE_DEAD_COUNT, AT(dead_count.count),

@@ -34,8 +34,8 @@ static void on_pulled(void *ctx, const struct shard_answer *a)
 /* The server dies and comes back; the next one's answers are seen in full. */
 static void next_life(struct fixture *f)
 {
-    const struct shard_events events = {on_pulled, on_opened, on_norms,
-                                        on_released, f};
+    const struct shard_events events = {on_pulled,  on_opened,   on_norms,
+                                        on_skipped, on_released, f};
 
     shard_free(f->shard);
     home_drop(&f->home);

@@ -93,8 +93,8 @@ static const void *value_of(struct fixture *f, uint32_t slot, void *out,
 
 static void watch(struct fixture *f)
 {
-    const struct shard_events events = {on_pulled, on_opened, on_norms,
-                                        on_released, f};
+    const struct shard_events events = {on_pulled,  on_opened,   on_norms,
+                                        on_skipped, on_released, f};
 
     shard_free(f->shard);
     home_drop(&f->home);

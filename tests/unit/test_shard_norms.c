@@ -80,8 +80,8 @@ static void open_pair(struct fixture *f, struct pair *p, const float *from)
 
 static void next_life(struct fixture *f, struct pair *p)
 {
-    const struct shard_events events = {on_pulled, on_opened, on_norms,
-                                        on_released, f};
+    const struct shard_events events = {on_pulled,  on_opened,   on_norms,
+                                        on_skipped, on_released, f};
 
     shard_free(f->shard);
     home_drop(&f->home);

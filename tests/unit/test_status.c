@@ -16,14 +16,15 @@ static void test_values_never_move(void **state)
     assert_int_equal(KV_OK, 0);
     assert_int_equal(KV_ENOTFOUND, -8);
     assert_int_equal(KV_EBUSY, -18);
+    assert_int_equal(KV_ENONFINITE, -19);
 }
 
 static void test_each_status_has_its_own_words(void **state)
 {
     (void)state;
-    for (int a = KV_EBUSY; a <= 0; a++) {
+    for (int a = KV_ENONFINITE; a <= 0; a++) {
         assert_true(kv_status_known(a));
-        for (int b = KV_EBUSY; b < a; b++) {
+        for (int b = KV_ENONFINITE; b < a; b++) {
             assert_string_not_equal(kv_strstatus((enum kv_status)a),
                                     kv_strstatus((enum kv_status)b));
         }
@@ -34,7 +35,7 @@ static void test_what_a_peer_invents_is_not_known(void **state)
 {
     (void)state;
     assert_false(kv_status_known(1));
-    assert_false(kv_status_known(KV_EBUSY - 1));
+    assert_false(kv_status_known(KV_ENONFINITE - 1));
     assert_false(kv_status_known(INT32_MIN));
     assert_string_equal(kv_strstatus((enum kv_status)1), "unknown status");
 }
