@@ -4,7 +4,8 @@
 static void test_init_fails_cleanly_wherever_memory_ends(void **state)
 {
     const struct courier_io io = {on_send,    on_part_done, on_slice_refused,
-                                  on_stalled, on_norms,     NULL};
+                                  on_skipped, on_stalled,   on_norms,
+                                  NULL};
     size_t before = fault_mem_live();
     struct bufpool buffers;
     struct courier *c = NULL;
