@@ -173,6 +173,8 @@ static void test_settings_come_back_from_text_to_the_bit(void **state)
         "lr=2,lr_scheduler=poly,max_update=9,pwr=0.9,final_lr=1e-7,"
         "warmup_mode=constant,multi_precision=1",
         "lr=2,lr_scheduler=cosine,max_update=9,lazy_update=0",
+        "lr=2,nonfinite=error",
+        "lr=2,nonfinite=allow",
     };
 
     (void)state;
@@ -199,7 +201,7 @@ static void test_text_says_all_and_reads_well(void **state)
     assert_string_equal(text, "learning_rate=0.1,momentum=0,wd=0.0001,"
                               "rescale_grad=1,clip_gradient=-1,"
                               "begin_num_update=0,multi_precision=0,"
-                              "lazy_update=1");
+                              "lazy_update=1,nonfinite=skip");
     assert_int_equal(kv_optim_format(&spec, cut, sizeof cut), strlen(text));
     assert_string_equal(cut, "learnin");
     assert_int_equal(kv_optim_format(&spec, NULL, 0), strlen(text));

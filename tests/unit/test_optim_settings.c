@@ -167,7 +167,9 @@ static void test_wrong_names_are_refused_in_a_sentence(void **state)
     refuses("sgd", "lr=0.1,beta1=0.9",
             "sgd has no parameter 'beta1'; it has: learning_rate, momentum, "
             "wd, rescale_grad, clip_gradient, begin_num_update, "
-            "multi_precision, lazy_update, lr_scheduler");
+            "multi_precision, lazy_update, nonfinite, lr_scheduler");
+    refuses("sgd", "nonfinite=1",
+            "sgd's nonfinite must be skip, error or allow, not '1'");
     refuses("sgd", "lr=0.1,learning_rate=0.1",
             "sgd's learning_rate is given twice");
 }
