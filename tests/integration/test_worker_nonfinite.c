@@ -134,7 +134,8 @@ static void test_what_a_codec_makes_infinite_is_found(void **state)
     (void)state;
     start("lr=1,nonfinite=error", 100);
     for (unsigned rank = 0; rank < 2; rank++) {
-        expect_ok(c.kv[rank], kvw_set_gradient_compression(c.kv[rank], "type=fp16"));
+        expect_ok(c.kv[rank],
+                  kvw_set_gradient_compression(c.kv[rank], "type=fp16"));
     }
     round_with(7e4f, 100);
     expect_error(c.kv[0], kvw_wait_all(c.kv[0], KVW_FOREVER), KVW_ENONFINITE,
