@@ -50,8 +50,9 @@
 #define KV_PASSES_MAX 2   /* Before an update that needs norms. */
 #define KV_MISSING_MAX 16 /* Ranks named in a stall notice. */
 
-/* What one link may hold on a server in contributions to open rounds before
- * the server stops reading from it. */
+/* What one link may hold on a server in contributions to open rounds, those
+ * that are being measured for norms apart, before the server stops reading from
+ * it. */
 #define KV_HELD_BYTES_MAX (12u << 20)
 
 /* Before a connection has proved that it knows the key. */

@@ -230,7 +230,8 @@ KV_MUST_CHECK enum kv_status shard_hyper(struct shard *s,
                                          char *error, size_t error_size);
 
 /* Open rounds, or waiting pulls, that are older than `age_ms`: the oldest for
- * each rank that waits. `missing` are the members it waits for. */
+ * each rank that waits. `missing` are the members it waits for; none of them,
+ * if all that it has open is being measured for norms. */
 typedef void (*shard_stall_fn)(void *ctx, uint32_t rank, uint32_t slot,
                                uint64_t round, uint64_t since_ms,
                                const uint32_t *missing, uint32_t missing_count);

@@ -52,6 +52,28 @@ static void measure_pass(struct shard *s, const struct entry *e)
     }
 }
 
+/* A rank must send all slices of a key before the first of them is committed:
+ * what is measured does not count as held, or a large key could never be
+ * complete. There is no more of it than the keys have. */
+static void waive(struct shard *s, const struct entry *e)
+{
+    for (uint32_t rank = 0; rank < s->workers; rank++) {
+        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
+            shard_share_waive(s, e->shares[rank]);
+        }
+    }
+    s->commits++;
+}
+
+static void claim(struct shard *s, const struct entry *e)
+{
+    for (uint32_t rank = 0; rank < s->workers; rank++) {
+        if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
+            shard_share_claim(s, e->shares[rank]);
+        }
+    }
+}
+
 static bool begin(struct shard *s, struct entry *e)
 {
     struct kv_optim_scale scale = s->tuning.now;
@@ -74,6 +96,9 @@ static bool begin(struct shard *s, struct entry *e)
     e->measure = m;
     s->measures++;
     measure_pass(s, e);
+    if (e->slices > 1) {
+        waive(s, e);
+    }
     return true;
 }
 
@@ -84,6 +109,7 @@ void shard_norms_end(struct shard *s, struct entry *e)
         s->idle_measures = e->measure;
         e->measure = NULL;
         s->measures--;
+        claim(s, e);
     }
 }
 

@@ -39,7 +39,8 @@
 struct region {
     struct buffer *buffer; /* That it lies in itself. */
     size_t used;
-    uint32_t live; /* Contributions. */
+    uint32_t live;    /* Contributions... */
+    uint32_t counted; /* ...and those that are not waived. */
 };
 
 /* What one rank has open at one slice: a contribution to the open round, a
@@ -60,7 +61,8 @@ struct share {
     bool refused; /* Its last push; the pull behind that shares its fate. */
     uint64_t since_ms;
     /* When pushed: */
-    bool rows; /* Some rows; else the whole slice. */
+    bool rows;   /* Some rows; else the whole slice. */
+    bool waived; /* Kept, and not counted as held: it is being measured. */
     const struct kv_codec *codec;
     const void *payload;
     size_t size;
@@ -103,7 +105,7 @@ struct rank {
     struct list opens; /* Waiting for a slice to be created. */
     size_t opens_count;
     size_t pushed_count;   /* Shares with a contribution that was kept. */
-    size_t held;           /* Bytes of regions and buffers. */
+    size_t held;           /* Bytes of regions and buffers that count. */
     struct region *region; /* Where the next small one goes, or NULL. */
 };
 
@@ -177,9 +179,9 @@ struct shard {
     unsigned char own_step[KV_OPTIM_STEP_MAX];
     struct tangle tangle;
 
-    bool spoiled;   /* What is being committed: a sum is not finite. */
-    uint32_t alone; /* Who pushed that, if there is no share of it. */
-    uint64_t commits;
+    bool spoiled;        /* What is being committed: a sum is not finite. */
+    uint32_t alone;      /* Who pushed that, if there is no share of it. */
+    uint64_t commits;    /* And rounds measured: what has gone on. */
     uint64_t now_ms;     /* As last told. */
     const void **inputs; /* Of the round being committed. */
     const struct kv_codec **codecs;
@@ -320,6 +322,10 @@ KV_MUST_CHECK enum kv_status shard_share_keep(struct shard *s,
  * last thing in it. */
 void shard_share_unpush(struct shard *s, struct share *share);
 void shard_share_unpull(struct shard *s, struct share *share);
+
+/* A contribution that was kept counts as held no more, and does again. */
+void shard_share_waive(struct shard *s, struct share *share);
+void shard_share_claim(struct shard *s, struct share *share);
 
 /* A push was refused: its worker has given up the pull behind it, which may
  * be here or still come. Until the next push, or the end of the session. */

@@ -86,11 +86,31 @@ void shard_free_shares(struct shard *s)
 
 /* --- Bytes of contributions ----------------------------------------------- */
 
-static void hold_less(struct shard *s, uint32_t rank, struct buffer *b)
+static void count(struct shard *s, const struct share *share)
 {
-    s->ranks[rank].held -= b->capacity;
-    bufpool_put(s->buffers, b);
-    s->events.released(s->events.ctx, rank);
+    struct region *region = share->region;
+
+    if (region == NULL) {
+        s->ranks[share->rank].held += share->buffer->capacity;
+    } else if (region->counted++ == 0) {
+        s->ranks[share->rank].held += region->buffer->capacity;
+    }
+}
+
+static void uncount(struct shard *s, const struct share *share)
+{
+    struct rank *r = &s->ranks[share->rank];
+    struct region *region = share->region;
+    size_t before = r->held;
+
+    if (region == NULL) {
+        r->held -= share->buffer->capacity;
+    } else if (--region->counted == 0) {
+        r->held -= region->buffer->capacity;
+    }
+    if (r->held < before) {
+        s->events.released(s->events.ctx, share->rank);
+    }
 }
 
 static size_t lying(size_t size)
@@ -112,11 +132,11 @@ static struct region *region_with_room(struct shard *s, struct rank *r,
     if (b == NULL) {
         return NULL;
     }
-    r->held += b->capacity;
     region = (struct region *)(void *)b->data;
     region->buffer = b;
     region->used = REGION_HEAD;
     region->live = 0;
+    region->counted = 0;
     r->region = region;
     return region;
 }
@@ -131,7 +151,6 @@ static enum kv_status copy(struct shard *s, struct share *share)
         if (share->buffer == NULL) {
             return KV_ENOMEM;
         }
-        r->held += share->buffer->capacity;
         place = share->buffer->data;
     } else {
         share->region = region_with_room(s, r, share->size);
@@ -151,15 +170,30 @@ enum kv_status shard_share_keep(struct shard *s, struct share *share)
 {
     struct rank *r = &s->ranks[share->rank];
 
-    if (share->buffer != NULL) {
-        r->held += share->buffer->capacity;
-    } else if (copy(s, share) != KV_OK) {
+    if (share->buffer == NULL && copy(s, share) != KV_OK) {
         return KV_ENOMEM;
     }
+    count(s, share);
     share->kept = true;
     r->pushed_count++;
     shard_share_open(s, share);
     return KV_OK;
+}
+
+void shard_share_waive(struct shard *s, struct share *share)
+{
+    if (share->kept && !share->waived) {
+        share->waived = true;
+        uncount(s, share);
+    }
+}
+
+void shard_share_claim(struct shard *s, struct share *share)
+{
+    if (share->waived) {
+        share->waived = false;
+        count(s, share);
+    }
 }
 
 static void let_go(struct shard *s, struct share *share)
@@ -167,16 +201,18 @@ static void let_go(struct shard *s, struct share *share)
     struct rank *r = &s->ranks[share->rank];
     struct region *region = share->region;
 
-    if (!share->kept) {
+    if (share->kept && !share->waived) {
+        uncount(s, share);
+    }
+    if (region == NULL) {
         bufpool_put(s->buffers, share->buffer);
-    } else if (region == NULL) {
-        hold_less(s, share->rank, share->buffer);
     } else if (--region->live == 0) {
         if (r->region == region) {
             r->region = NULL;
         }
-        hold_less(s, share->rank, region->buffer);
+        bufpool_put(s->buffers, region->buffer);
     }
+    share->waived = false;
     share->buffer = NULL;
     share->region = NULL;
 }

@@ -19,20 +19,28 @@ static uint32_t find_missing(struct shard *s, const struct share *share)
     return n;
 }
 
-/* The oldest in which something waits, or NULL. */
+/* The oldest in which something waits, before one that is being measured; or
+ * NULL. */
 static const struct share *oldest_open(const struct rank *r)
 {
+    const struct share *measured = NULL;
+
     LIST_EACH(&r->open, link, after)
     {
         const struct share *share = LIST_ENTRY(link, struct share, among_open);
 
-        if (share->pushed || share->pulls) {
+        if (!share->pushed && !share->pulls) {
+            continue;
+        }
+        if (share->entry->measure == NULL) {
             return share;
         }
+        measured = measured == NULL ? share : measured;
     }
-    return NULL;
+    return measured;
 }
 
+/* A measured round waits for nobody's push. */
 void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
                   shard_stall_fn each, void *ctx)
 {
@@ -42,12 +50,11 @@ void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
         struct policy_view v;
         uint32_t missing;
 
-        if (share == NULL || share->since_ms + age_ms > now_ms ||
-            share->entry->measure != NULL) {
-            continue; /* A measured round waits for nobody's push. */
+        if (share == NULL || share->since_ms + age_ms > now_ms) {
+            continue;
         }
         v = shard_view(s, share->entry);
-        missing = find_missing(s, share);
+        missing = share->entry->measure != NULL ? 0 : find_missing(s, share);
         each(ctx, rank, share->entry->slot,
              share->pushed ? s->policy->committed(&v, rank) + 1
                            : share->pull_round,

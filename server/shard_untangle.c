@@ -100,7 +100,7 @@ static void put_back_all(struct shard *s, uint32_t rank)
         struct policy_view v = shard_view(s, e);
         uint64_t round = s->policy->committed(&v, rank) + 1;
 
-        if (share->pushed) {
+        if (share->pushed && e->measure == NULL) {
             shard_share_unpush(s, share);
             shard_answer_push(s, rank, e->slot, round, KV_EAGAIN);
         }

@@ -39,7 +39,10 @@ static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
     uint64_t now = uv_now(&t->loop);
     bool connected[KV_MISSING_MAX];
 
-    if (now >= t->line_ms && count > 0) {
+    if (count == 0) {
+        return; /* It waits for other slices of its key. */
+    }
+    if (now >= t->line_ms) {
         t->line_ms = now + STALL_LINE_MS;
         log_stall(t, slot, round, missing, count);
     }

@@ -207,6 +207,42 @@ static void test_killed_servers_change_no_norm_of_rows(void **unused)
     train_rows("lans", "lr=0.1,wd=0.01", true);
 }
 
+/* --- Large keys ----------------------------------------------------------- */
+
+/* All weights are 1 and all gradients alike: lamb moves each by lr of it. */
+static void test_a_key_may_be_larger_than_a_rank_may_hold(void **unused)
+{
+    size_t count = (size_t)10 << 20; /* 40 MiB: 20 on each shard. */
+    float *weights = calloc(count, sizeof *weights);
+    float *gradient = calloc(count, sizeof *gradient);
+
+    (void)unused;
+    fill(weights, count, 1);
+    fill(gradient, count, 0.5f);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        init(rank, kvw_str("large"), weights, count);
+    }
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "lamb", "lr=0.5"));
+    for (unsigned rank = 0; rank < 2; rank++) {
+        push(rank, kvw_str("large"), gradient, count);
+    }
+    pull(1, kvw_str("large"), weights, count);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        expect_ok(c.kv[rank], kvw_wait_all(c.kv[rank], 120000));
+    }
+    for (size_t i = 0; i < count; i++) {
+        assert_true(weights[i] > 0.499f && weights[i] < 0.501f);
+    }
+    free(weights);
+    free(gradient);
+}
+
+static int set_up_one_server(void **unused)
+{
+    (void)unused;
+    return set_up_with(1, 2, "dist_sync");
+}
+
 /* --- Tests ---------------------------------------------------------------- */
 
 static void test_lamb_has_the_norms_of_the_whole_key(void **unused)
@@ -258,6 +294,7 @@ int main(void)
         TEST(test_lans_measures_tables_twice, set_up),
         TEST(test_lars_moves_all_rows_if_told_so, set_up),
         TEST(test_killed_servers_change_no_norm_of_rows, set_up),
+        TEST(test_a_key_may_be_larger_than_a_rank_may_hold, set_up_one_server),
         TEST(test_async_has_no_norms_of_several_slices, set_up_async),
     };
 

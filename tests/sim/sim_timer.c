@@ -20,6 +20,9 @@ static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
     if (s->session[rank] == NULL) {
         sim_fail(s->sim, "rank %u waits without a session", rank);
     }
+    if (missing_count == 0) {
+        return; /* For other slices of its key. */
+    }
     for (uint32_t i = 0; i < missing_count; i++) {
         connected[i] = s->session[missing[i]] != NULL;
     }
