@@ -50,7 +50,7 @@ static void open_slice(struct sim_worker *w, uint32_t i)
     r->message.open.slice = i % 2;
     r->message.open.dtype = plan->dtype;
     r->message.open.count = plan->count;
-    r->message.open.slices = r->message.open.slice + 1;
+    r->message.open.slices = plan_key_slices(&w->sim->plan, i);
     r->message.open.row_length = plan->row_length;
     if (w->rank == 0) {
         void *value = mem_alloc(plan->size);

@@ -107,7 +107,7 @@ static uint32_t sum_round(const struct plan *p, const struct oracle_slice *o,
     static unsigned char contributions[PLAN_WORKERS_MAX]
                                       [PLAN_COUNT_MAX * ELEMENT_MAX];
     uint32_t step = plan_step_of(p, slice, round);
-    const void *inputs[PLAN_WORKERS_MAX], *members[PLAN_WORKERS_MAX];
+    const void *inputs[PLAN_WORKERS_MAX] = {NULL}, *members[PLAN_WORKERS_MAX];
     uint32_t n = 0;
 
     for (uint32_t rank = 0; rank < p->workers; rank++) {
@@ -125,38 +125,87 @@ static uint32_t sum_round(const struct plan *p, const struct oracle_slice *o,
     return SIM_ROWS_ALL;
 }
 
-/* Rows that nobody has pushed stay as they are, with their state. */
-static void apply(const struct plan_slice *s, const struct kv_optim_spec *spec,
-                  const struct kv_optim_scale *scale, struct oracle_slice *o,
-                  const float *gradient, uint32_t any, const void *old,
-                  void *new)
-{
-    static float weights[PLAN_COUNT_MAX], after[PLAN_COUNT_MAX];
-    static float states[KV_OPTIM_SLOTS_MAX][PLAN_COUNT_MAX];
+/* A slice on its way through a round. */
+struct folding {
+    const struct plan_slice *s;
+    struct oracle_slice *o;
+    uint32_t slice, any;
+    struct kv_optim_spec spec;
+    struct kv_optim_scale scale;
     unsigned char step[KV_OPTIM_STEP_MAX];
-    struct kv_optim_args args = {.count = s->count,
-                                 .weight = weights,
-                                 .new_weight = after,
-                                 .gradient = gradient,
-                                 .step = step};
+    float gradient[PLAN_COUNT_MAX], weights[PLAN_COUNT_MAX];
+    float after[PLAN_COUNT_MAX];
+    float states[KV_OPTIM_SLOTS_MAX][PLAN_COUNT_MAX];
+};
 
-    o->updates++;
-    kv_optim_prepare(spec, scale, o->updates, step);
-    kv_to_f32(s->dtype, old, weights, s->count);
-    for (unsigned i = 0; i < o->states; i++) {
-        args.slot[i] = o->state[i];
-        args.new_slot[i] = states[i];
+static struct kv_optim_args args_of(struct folding *f, size_t first)
+{
+    struct kv_optim_args args = {.count = f->s->count - first,
+                                 .weight = f->weights + first,
+                                 .new_weight = f->after + first,
+                                 .gradient = f->gradient + first,
+                                 .step = f->step};
+
+    for (unsigned i = 0; i < f->o->states; i++) {
+        args.slot[i] = f->o->state[i] + first;
+        args.new_slot[i] = f->states[i] + first;
     }
-    spec->optim->update(&args);
-    for (size_t i = 0; i < s->count; i++) {
-        bool moves = s->rows == 0 || sim_rows_has(any, i / s->row_length);
+    return args;
+}
 
-        for (unsigned n = 0; moves && n < o->states; n++) {
-            o->state[n][i] = states[n][i];
+static void begin(struct folding *f, uint32_t round)
+{
+    f->o->updates++;
+    kv_optim_prepare(&f->spec, &f->scale, f->o->updates, f->step);
+    kv_to_f32(f->s->dtype, f->o->value[round - 1], f->weights, f->s->count);
+}
+
+/* Blocks in order, then slices in order. */
+static void measure(struct folding *f, uint32_t count, unsigned pass)
+{
+    double total[KV_OPTIM_NORMS_MAX] = {0};
+
+    for (uint32_t k = 0; k < count; k++) {
+        double sums[KV_OPTIM_NORMS_MAX] = {0};
+
+        for (size_t i = 0; i < f[k].s->count; i += KV_OPTIM_BLOCK) {
+            struct kv_optim_args args = args_of(&f[k], i);
+            double block[KV_OPTIM_NORMS_MAX] = {0};
+
+            args.count =
+                args.count < KV_OPTIM_BLOCK ? args.count : KV_OPTIM_BLOCK;
+            f->spec.optim->measure(&args, pass, block);
+            for (unsigned n = 0; n < KV_OPTIM_NORMS_MAX; n++) {
+                sums[n] += block[n];
+            }
         }
-        after[i] = moves ? after[i] : weights[i];
+        for (unsigned n = 0; n < KV_OPTIM_NORMS_MAX; n++) {
+            total[n] += sums[n];
+        }
     }
-    kv_from_f32(s->dtype, after, new, s->count);
+    for (uint32_t k = 0; k < count; k++) {
+        f->spec.optim->absorb(f[k].step, pass, total);
+    }
+}
+
+/* Rows that nobody has pushed stay as they are, with their state, if the rule
+ * is lazy. */
+static void apply(struct folding *f, uint32_t round)
+{
+    const struct plan_slice *s = f->s;
+    bool all = s->rows == 0 || !kv_optim_lazy(&f->spec);
+    struct kv_optim_args args = args_of(f, 0);
+
+    f->spec.optim->update(&args);
+    for (size_t i = 0; i < s->count; i++) {
+        bool moves = all || sim_rows_has(f->any, i / s->row_length);
+
+        for (unsigned n = 0; moves && n < f->o->states; n++) {
+            f->o->state[n][i] = f->states[n][i];
+        }
+        f->after[i] = moves ? f->after[i] : f->weights[i];
+    }
+    kv_from_f32(s->dtype, f->after, f->o->value[round], s->count);
 }
 
 /* --- One slice ------------------------------------------------------------ */
@@ -169,37 +218,65 @@ static void parse(const struct plan *p, struct kv_optim_spec *spec)
                             sizeof error) == KV_OK);
 }
 
-static void fold_sync(const struct plan *p, uint32_t slice,
-                      struct oracle_slice *o)
+static void change_numbers(const struct plan *p, struct folding *f,
+                           uint32_t round)
 {
-    static float gradient[PLAN_COUNT_MAX];
-    const struct plan_slice *s = &p->slice[slice];
-    struct kv_optim_scale scale = {.lr_mult = 1, .wd_mult = 1};
     char error[KV_OPTIM_ERROR_MAX];
-    struct kv_optim_spec spec;
-    uint32_t any;
 
-    if (p->optimizer != NULL) {
-        parse(p, &spec);
-        o->states = spec.optim->slots(spec.params);
+    if (plan_hyper_holds(p, f->slice, round)) {
+        KV_CHECK(kv_optim_set(&f->spec, "lr", p->hyper, error, sizeof error) ==
+                 KV_OK);
     }
-    o->rounds = s->before[p->steps];
-    for (uint32_t round = 1; round <= o->rounds; round++) {
-        o->value[round] = allocate(s->size);
-        any = sum_round(p, o, slice, round, gradient);
+    if (plan_own_holds(p, f->slice, round)) {
+        f->scale.lr_mult = p->own_mult;
+    }
+}
+
+static void fold_round(const struct plan *p, struct folding *f, uint32_t count,
+                       uint32_t round)
+{
+    for (uint32_t k = 0; k < count; k++) {
+        struct oracle_slice *o = f[k].o;
+
+        o->value[round] = allocate(f[k].s->size);
+        f[k].any = sum_round(p, o, f[k].slice, round, f[k].gradient);
         if (p->optimizer == NULL) {
-            kv_from_f32(s->dtype, gradient, o->value[round], s->count);
+            kv_from_f32(f[k].s->dtype, f[k].gradient, o->value[round],
+                        f[k].s->count);
             continue;
         }
-        if (plan_hyper_holds(p, slice, round)) {
-            KV_CHECK(kv_optim_set(&spec, "lr", p->hyper, error, sizeof error) ==
-                     KV_OK);
+        change_numbers(p, &f[k], round);
+        begin(&f[k], round);
+    }
+    for (unsigned pass = 0;
+         p->optimizer != NULL && pass < f->spec.optim->passes; pass++) {
+        measure(f, count, pass);
+    }
+    for (uint32_t k = 0; p->optimizer != NULL && k < count; k++) {
+        apply(&f[k], round);
+    }
+}
+
+/* `count` slices that make a key, or one for itself. */
+static void fold_sync(const struct plan *p, uint32_t first, uint32_t count,
+                      struct oracle_slice *o)
+{
+    static struct folding f[2];
+
+    memset(f, 0, sizeof f);
+    for (uint32_t k = 0; k < count; k++) {
+        f[k].s = &p->slice[first + k];
+        f[k].o = &o[k];
+        f[k].slice = first + k;
+        f[k].scale = (struct kv_optim_scale){.lr_mult = 1, .wd_mult = 1};
+        o[k].rounds = f[k].s->before[p->steps];
+        if (p->optimizer != NULL) {
+            parse(p, &f[k].spec);
+            o[k].states = f[k].spec.optim->slots(f[k].spec.params);
         }
-        if (plan_own_holds(p, slice, round)) {
-            scale.lr_mult = p->own_mult;
-        }
-        apply(s, &spec, &scale, o, gradient, any, o->value[round - 1],
-              o->value[round]);
+    }
+    for (uint32_t round = 1; round <= o->rounds; round++) {
+        fold_round(p, f, count, round);
     }
 }
 
@@ -248,9 +325,12 @@ void oracle_make(struct oracle *o, const struct plan *p)
         }
         if (p->async) {
             fold_async(p, slice, out);
-        } else {
-            fold_sync(p, slice, out);
+        } else if (!p->measured) {
+            fold_sync(p, slice, 1, out);
         }
+    }
+    for (uint32_t slice = 0; p->measured && slice < p->slices; slice += 2) {
+        fold_sync(p, slice, plan_key_slices(p, slice), &o->slice[slice]);
     }
 }
 

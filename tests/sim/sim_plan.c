@@ -90,6 +90,22 @@ static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
     }
 }
 
+/* The second slice of a key is of the same form, and pushed in the same
+ * rounds. */
+static void join_key(struct plan_slice *s)
+{
+    const struct plan_slice *first = s - 1;
+    size_t count = s->count;
+
+    s->dtype = first->dtype;
+    s->row_length = first->row_length;
+    s->rows = first->rows > 0 ? 1 + (uint32_t)(count % first->rows) : 0;
+    s->count = first->rows > 0 ? s->rows * s->row_length : count;
+    s->size = s->count * kv_dtype_size(s->dtype);
+    memcpy(s->pushes, first->pushes, sizeof s->pushes);
+    memcpy(s->before, first->before, sizeof s->before);
+}
+
 static void append(struct plan_ops *ops, bool pull)
 {
     ops->pull[ops->count++] = pull;
@@ -201,6 +217,28 @@ static void choose_optimizer(struct plan *p, uint64_t *random)
     }
 }
 
+/* One in five jobs; drawn apart, so that the others stay what they were. */
+static void choose_measured(struct plan *p)
+{
+    static const char *const rules[][2] = {
+        {"lamb", "lr=0.01,wd=0.001"},
+        {"lars", "lr=1,eta=0.1,momentum=0.9"},
+        {"lans", "lr=0.01"},
+        {"lars", "lr=1,eta=0.1,lazy_update=0"},
+    };
+
+    p->measured = !p->async && p->seed % 5 == 2;
+    if (p->measured) {
+        p->optimizer = rules[p->seed / 5 % 4][0];
+        p->params = rules[p->seed / 5 % 4][1];
+    }
+}
+
+uint32_t plan_key_slices(const struct plan *p, uint32_t slice)
+{
+    return (slice | 1) < p->slices ? 2 : 1;
+}
+
 uint64_t plan_hyper_round(const struct plan *p)
 {
     uint64_t most = 0;
@@ -281,9 +319,13 @@ void plan_make(struct plan *p, uint64_t seed)
     }
     p->everyone_sets = below(&random, 3) == 0;
     choose_optimizer(p, &random);
+    choose_measured(p);
     choose_away(p);
     for (uint32_t i = 0; i < p->slices; i++) {
         make_slice(p, &random, i);
+        if (p->measured && i % 2 == 1 && !p->slice[i].twin) {
+            join_key(&p->slice[i]);
+        }
     }
     for (uint32_t rank = 0; rank < p->workers; rank++) {
         p->inputs[rank] = below(&random, 4) == 0 ? 2 : 1;
@@ -293,6 +335,9 @@ void plan_make(struct plan *p, uint64_t seed)
         }
     }
     make_weather(&p->weather, &random);
+    if (p->measured) {
+        p->weather.crash = 0;
+    }
     if (p->crowded) {
         p->weather.held_factor = 400;
         p->weather.window = 1;

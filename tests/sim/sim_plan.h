@@ -8,6 +8,10 @@
  * update cannot cancel out. Of a row_sparse slice it pushes and pulls some
  * rows (sim_rows), and goes on with those that it has not pulled as they were.
  *
+ * In some jobs the optimizer needs norms of whole keys, which here have one
+ * slice or two, on any shards. No worker crashes in those: it would push again
+ * what only some slices of a key have committed.
+ *
  * In some jobs ranks leave the rounds for some steps: they push nothing, pull
  * what there is, and make nothing of it.
  *
@@ -63,6 +67,7 @@ struct plan {
     uint64_t seed;
     uint32_t workers, shards, slices, steps;
     bool async;
+    bool measured;         /* Norms; the slices of a key go together. */
     bool crowded;          /* Large slices, no memory, and orders that cross. */
     const char *optimizer; /* NULL: none. */
     const char *params;
@@ -103,6 +108,9 @@ bool plan_comes_back(const struct plan *p, uint32_t rank, uint32_t step);
 
 /* The step of that push. */
 uint32_t plan_step_of(const struct plan *p, uint32_t slice, uint32_t round);
+
+/* Slices of the key that this one is of: 1 or 2. */
+uint32_t plan_key_slices(const struct plan *p, uint32_t slice);
 
 /* From which round on: as it is announced, 0 being the next, and as it holds
  * for a slice. */

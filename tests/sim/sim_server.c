@@ -135,6 +135,12 @@ static void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
                    slot, round);
 }
 
+static void on_norms(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                     uint32_t pass, const double *sums)
+{
+    session_norms(&session_of(ctx, rank)->session, slot, round, pass, sums);
+}
+
 static void on_released(void *ctx, uint32_t rank)
 {
     struct sim_server *s = ctx;
@@ -155,6 +161,7 @@ void sim_server_events(struct sim_server *s, struct shard_events *out)
     out->answer = on_answer;
     out->opened = on_opened;
     out->skipped = on_skipped;
+    out->norms = on_norms;
     out->released = on_released;
     out->ctx = s;
 }

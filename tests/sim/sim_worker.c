@@ -59,12 +59,43 @@ static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
              lane->worker->rank, slice->slot);
 }
 
+static void send_totals(struct sim_worker *w, uint32_t slice, uint64_t round,
+                        uint32_t pass, const double *totals)
+{
+    const struct slice *s = &w->slices[slice];
+    const struct part *push = courier_sent_push(s);
+
+    if (push != NULL && push->round == round) {
+        courier_totals(s, pass, totals);
+    }
+}
+
+/* As engine_norms.c. Of a slice that was told before, the newest counts. */
 static void on_norms(void *ctx, const struct slice *slice,
                      const struct message *m)
 {
-    (void)ctx;
-    (void)slice;
-    (void)m; /* No optimizer of the simulation needs them. */
+    struct sim_worker *w = ((struct sim_lane *)ctx)->worker;
+    uint32_t i = (uint32_t)(slice - w->slices), pass = m->norms.pass;
+    uint32_t first = i & ~1u, count = plan_key_slices(&w->sim->plan, i);
+    struct sim_norms *n = &w->norms[i / 2][m->norms.round];
+    bool again = n->told[i % 2][pass];
+    double totals[KV_NORMS_MAX] = {0};
+
+    n->told[i % 2][pass] = true;
+    memcpy(n->sum[i % 2][pass], m->norms.sum, sizeof m->norms.sum);
+    for (uint32_t k = 0; k < count; k++) {
+        if (!n->told[k][pass]) {
+            return;
+        }
+        for (unsigned j = 0; j < KV_NORMS_MAX; j++) {
+            totals[j] += n->sum[k][pass][j];
+        }
+    }
+    for (uint32_t k = 0; k < count; k++) {
+        if (!again || first + k == i) {
+            send_totals(w, first + k, m->norms.round, pass, totals);
+        }
+    }
 }
 
 /* --- Connections ---------------------------------------------------------- */

@@ -37,6 +37,12 @@ struct sim_op {
     int64_t row_numbers[PLAN_ROWS_MAX];
 };
 
+/* What the slices of a key have measured of a round. */
+struct sim_norms {
+    bool told[2][KV_PASSES_MAX];
+    double sum[2][KV_PASSES_MAX][KV_NORMS_MAX];
+};
+
 /* What outlives a crash: the app's checkpoint of its last whole step. */
 struct sim_saved {
     uint32_t step;
@@ -73,6 +79,7 @@ struct sim_worker {
     struct sim_op ops[PLAN_SLICES_MAX][PLAN_OPS_MAX];
     uint32_t next_op[PLAN_SLICES_MAX];
     uint32_t left, unanswered; /* Ops of the step. */
+    struct sim_norms norms[PLAN_SLICES_MAX / 2][PLAN_ROUNDS_MAX + 1];
     uint64_t stalls;
 };
 
