@@ -81,7 +81,7 @@ static const char *wrong_tensor(const struct kvw_tensor *t)
 static void take_form(struct key_spec *spec, const struct kvw_tensor *t)
 {
     spec->dtype = (enum kv_dtype)t->dtype;
-    spec->dims = t->dims;
+    spec->dims = (uint16_t)t->dims; /* Checked: at most KVW_DIMS_MAX. */
     spec->storage = t->storage == KVW_ROW_SPARSE ? KV_ROW_SPARSE : KV_DENSE;
     memcpy(spec->shape, t->shape, sizeof spec->shape); /* All: no loop. */
 }

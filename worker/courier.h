@@ -50,20 +50,24 @@ struct part;
 #define SPAN_BYTES_MAX (64u << 10) /* Of all its slices. */
 
 /* A slice as this worker knows it. */
+/* What each part looks at is one cache line. */
 struct slice {
     struct courier *courier; /* Borrowed: where it lives. */
+    uint64_t pushed;         /* Round of the last push that was sent. */
     uint32_t slot;           /* On that shard; from Opened. */
-    enum kv_dtype dtype;
-    uint64_t pushed; /* Round of the last push that was sent. */
+    uint32_t count;          /* Elements. */
+    enum kv_dtype dtype : 8;
+    uint32_t home : 24; /* The owner's: which courier that is. */
     /* Private. */
-    size_t size;              /* Bytes. */
+    uint32_t size;            /* Bytes. */
     struct part *push, *pull; /* Ready or sent, not answered; or a span. */
-    struct slice *older;      /* Had the slot, and is deleted from the job. */
     struct list waiting;      /* Parts, in order. */
+    struct slice *older;      /* Had the slot, and is deleted from the job. */
     /* Not private. */
-    size_t count; /* Elements. */
-    void *owner;  /* The key, for messages. */
+    void *owner; /* The key, for messages. */
 };
+
+_Static_assert(offsetof(struct slice, older) == 64, "one line");
 
 /* Of a row_sparse slice: which rows are pushed, or pulled. */
 struct part_rows {

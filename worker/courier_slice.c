@@ -71,7 +71,7 @@ enum kv_status courier_add_slice(struct courier *c, struct slice *s)
     (*page)[s->slot % COURIER_PAGE] = s;
     s->older = before == &c->gone ? NULL : before;
     s->courier = c;
-    s->size = s->count * kv_dtype_size(s->dtype);
+    s->size = s->count * (uint32_t)kv_dtype_size(s->dtype);
     s->push = NULL;
     s->pull = NULL;
     list_init(&s->waiting);

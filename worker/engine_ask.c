@@ -146,6 +146,6 @@ void engine_version(struct engine *e, struct kvw_op *op)
         r->message.version.key_id = key->id;
         r->message.version.slice = i;
         r->done = on_versioned;
-        route_request(&e->routes[key->homes[i]], r);
+        route_request(&e->routes[key->slices[i].home], r);
     }
 }

@@ -161,7 +161,7 @@ static void fill(struct hypers *all, const struct kvw_hyper *c)
         return;
     }
     for (uint32_t i = 0; i < key->slice_count; i++) {
-        struct message *m = add(all, key->homes[i], key, c);
+        struct message *m = add(all, key->slices[i].home, key, c);
 
         m->hyper.one = true;
         m->hyper.key_id = key->id;

@@ -41,7 +41,7 @@ static enum kv_status add_slices(struct engine *e, struct key *key)
 {
     for (uint32_t i = 0; i < key->slice_count; i++) {
         enum kv_status status = courier_add_slice(
-            e->routes[key->homes[i]].courier, &key->slices[i]);
+            e->routes[key->slices[i].home].courier, &key->slices[i]);
 
         if (status != KV_OK) {
             return status;
@@ -216,7 +216,7 @@ static void open_slice(struct newcomer *n, uint32_t index)
     q->owner = n;
     n->all->left++;
     n->opening++;
-    route_request(&e->routes[n->key->homes[index]], q);
+    route_request(&e->routes[n->key->slices[index].home], q);
 }
 
 /* --- Placement ------------------------------------------------------------ */
@@ -228,10 +228,12 @@ static enum kv_status take_homes(const struct engine *e, struct key *key,
     const unsigned char *at = payload;
 
     for (uint32_t i = 0; i < key->slice_count; i++) {
-        key->homes[i] = bytes_get_u32(at + (size_t)i * ENGINE_HOME_SIZE);
-        if (key->homes[i] >= e->route_count) {
+        uint32_t home = bytes_get_u32(at + (size_t)i * ENGINE_HOME_SIZE);
+
+        if (home >= e->route_count) {
             return KV_EPROTO;
         }
+        key->slices[i].home = home & 0xffffff;
     }
     return KV_OK;
 }

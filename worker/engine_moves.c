@@ -86,7 +86,7 @@ static void submit(struct engine *e, struct kvw_op *op, struct move *m)
         if (rows != NULL) {
             p->offset = (size_t)(rows->rows - m->rows) * row;
         }
-        route_submit(&e->routes[m->key->homes[i]], p);
+        route_submit(&e->routes[m->key->slices[i].home], p);
     }
 }
 

@@ -40,9 +40,7 @@ bool engine_reserve(struct kvw_op *op, size_t count)
 
 static struct route *route_of(const struct engine *e, const struct slice *s)
 {
-    const struct key *key = s->owner;
-
-    return &e->routes[key->homes[s - key->slices]];
+    return &e->routes[s->home];
 }
 
 /* Nothing explains more than this. */
@@ -190,8 +188,9 @@ static inline struct piece *start_piece(struct kvw_op *op, struct key *key,
     p->part.reset = op->kind == OP_RESET;
     p->part.slice = &key->slices[index];
     p->part.priority = op->priority;
-    p->part.offset =
-        (size_t)(index * key->slice_step) * kv_dtype_size(key->spec.dtype);
+    p->part.offset = index == 0 ? 0
+                                : (size_t)(index * key->slice_step) *
+                                      kv_dtype_size(key->spec.dtype);
     p->part.owner = op;
     op->left++;
     return p;
@@ -246,15 +245,15 @@ static size_t submit_part(struct engine *e, struct kvw_op *op,
         while (taken <= more) {
             struct slice *s = only_slice(&item[taken]);
 
-            keys_fetch_ahead(item[taken].key,
-                             offsetof(struct key, slice_count));
+            keys_fetch_ahead(item[taken].key, 0);
+            keys_fetch_ahead(item[taken].key, offsetof(struct key, only));
             if (s == NULL || !courier_extend(p, s)) {
                 break;
             }
             taken++;
         }
     }
-    route_submit(&e->routes[key->homes[index]], p);
+    route_submit(&e->routes[key->slices[index].home], p);
     return taken;
 }
 

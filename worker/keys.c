@@ -21,11 +21,12 @@ static struct key *take_place(struct keys *k)
     struct key *key;
 
     if (k->block == NULL || k->block->used == KEYS_BLOCK) {
-        struct key_block *b = mem_zalloc(1, sizeof *b);
+        struct key_block *b = mem_aligned(_Alignof(struct key), sizeof *b);
 
         if (b == NULL) {
             return NULL;
         }
+        memset(b, 0, sizeof *b);
         leave_block(k->block);
         b->live = 1;
         k->block = b;
@@ -67,9 +68,6 @@ void keys_free(struct key *key)
     if (key->slices != &key->only) {
         mem_free(key->slices);
     }
-    if (key->homes != &key->only_home) {
-        mem_free(key->homes);
-    }
     leave_block(key->block);
 }
 
@@ -80,17 +78,14 @@ enum kv_status keys_cut(struct key *key, uint64_t step, uint64_t slice_count)
     }
     if (key->slices != &key->only) {
         mem_free(key->slices);
-        mem_free(key->homes);
     }
     if (slice_count == 1) {
         key->slices = &key->only;
-        key->homes = &key->only_home;
         memset(&key->only, 0, sizeof key->only);
     } else {
         key->slices = mem_zalloc(slice_count, sizeof *key->slices);
-        key->homes = mem_zalloc(slice_count, sizeof *key->homes);
     }
-    if (key->slices == NULL || key->homes == NULL) {
+    if (key->slices == NULL) {
         return KV_ENOMEM; /* keys_free() has the rest. */
     }
     key->slice_step = step;
@@ -100,7 +95,7 @@ enum kv_status keys_cut(struct key *key, uint64_t step, uint64_t slice_count)
         uint64_t left = key->count - i * step;
 
         s->dtype = key->spec.dtype;
-        s->count = (size_t)(left < step ? left : step);
+        s->count = (uint32_t)(left < step ? left : step);
         s->owner = key;
     }
     return KV_OK;

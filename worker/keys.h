@@ -26,9 +26,9 @@
 struct key_spec {
     const char *name; /* NULL: the key is `number`. */
     int64_t number;
-    enum kv_dtype dtype;
-    uint32_t dims;
-    enum kv_storage storage; /* Of a registered key; a call may differ. */
+    enum kv_dtype dtype : 8;
+    enum kv_storage storage : 8; /* Of a registered key; a call may differ. */
+    uint32_t dims : 16;
     uint64_t shape[KV_DIMS_MAX];
 };
 
@@ -53,21 +53,20 @@ struct key_stall {
     bool connected;
 };
 
-/* What each push and pull looks at comes first, in few cache lines. */
+/* A call with many small keys reads two cache lines of each: this struct's
+ * first, up to shape[0], and that of its only slice. */
 struct key {
-    struct key *follower; /* Came after it in a call; a guess for the next. */
-    uint64_t named_by;    /* The last operation that named it. */
-    struct slice *slices; /* `only`, or owned. */
-    uint32_t *homes;      /* `only_home`, or owned; for each slice, the index of
-                             its route. */
-    struct key_spec spec; /* Its name is the key's own copy. */
-    uint32_t slice_count;
-    uint32_t only_home;
-    struct slice only;
-    uint64_t slice_step; /* Elements of each slice but the last. */
-    uint64_t count;      /* Elements. */
+    _Alignas(64) struct key *follower; /* Came after it in a call; a guess for
+                                          the next. */
+    uint64_t named_by;                 /* The last operation that named it. */
+    struct slice *slices;              /* `only`, or owned. */
     uint32_t guessed_at; /* keys.removals, when `follower` was looked up. */
-    uint32_t id;         /* Of the job; of a local store. */
+    uint32_t slice_count;
+    struct key_spec spec; /* Its name is the key's own copy. */
+    uint64_t slice_step;  /* Elements of each slice but the last. */
+    struct slice only;
+    uint64_t count; /* Elements. */
+    uint32_t id;    /* Of the job; of a local store. */
     struct key_stall stall;
     struct key *next_lost;     /* For who has it in no table. */
     struct local_value *value; /* Of a local store, which has no slices. */
@@ -77,6 +76,9 @@ struct key {
 /* Keys that are made one after the other lie side by side: a model of many
  * small ones is read in line, and may be fetched ahead. */
 #define KEYS_BLOCK 64
+
+_Static_assert(offsetof(struct key, spec.shape[1]) == 64, "one line");
+_Static_assert(offsetof(struct key, only) % 64 == 0, "a line of its own");
 
 struct key_block {
     uint32_t used, live; /* Keys; `live` counts the table, too. */
@@ -96,13 +98,12 @@ void keys_fini(struct keys *k); /* Frees the keys, too. */
 struct key *keys_find(const struct keys *k, const struct key_spec *spec);
 
 /* Whoever goes through keys in the order of a call will want the one that lies
- * some places on, soon: from `offset` on, two cache lines of it. */
+ * some places on, soon: the line at `offset` of it. */
 static inline void keys_fetch_ahead(const struct key *key, size_t offset)
 {
     uintptr_t ahead = (uintptr_t)key + 16 * sizeof *key + offset;
 
     __builtin_prefetch((const void *)ahead);
-    __builtin_prefetch((const void *)(ahead + 64));
 }
 
 /* The same, for the key that comes after `before` in a call (NULL: the first):

@@ -33,7 +33,7 @@ static void on_opened(struct request *r, enum kv_status status,
     s->slot = reply->opened.slot;
     s->pushed = reply->opened.round;
     s->dtype = plan->dtype;
-    s->count = plan->count;
+    s->count = (uint32_t)plan->count;
     w->pushed[i] = (uint32_t)reply->opened.round;
     KV_CHECK(courier_add_slice(w->lanes[plan->shard].courier, s) == KV_OK);
     w->answered++;
