@@ -80,6 +80,31 @@ static void test_a_reset_begins_anew_and_the_version_goes_on(void **state)
     }
 }
 
+static void expect_near(const float *got, size_t count, float value)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!(got[i] > value * 0.9999f && got[i] < value * 1.0001f)) {
+            fail_msg("element %zu is %g instead of %g", i, (double)got[i],
+                     (double)value);
+        }
+    }
+}
+
+/* Where all elements are alike, lamb moves them by lr of what they are: by the
+ * norm of all slices, which the reset has changed. */
+static void test_norms_are_of_the_value_that_a_key_was_reset_to(void **state)
+{
+    (void)state;
+    init_all(kvw_str("w"), BIG, 8);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "lamb", "lr=0.25"));
+    round_of(kvw_str("w"), BIG, 1);
+    expect_near(w[1], BIG, 6);
+    reset_all(kvw_str("w"), BIG, 100);
+    round_of(kvw_str("w"), BIG, 1);
+    expect_near(w[0], BIG, 75);
+    assert_int_equal(version(1, kvw_str("w")), 3);
+}
+
 static void test_a_reset_is_in_order_with_pushes_and_pulls(void **state)
 {
     struct resetter r = {0};
@@ -240,6 +265,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_reset_begins_anew_and_the_version_goes_on, set_up),
+        TEST(test_norms_are_of_the_value_that_a_key_was_reset_to, set_up),
         TEST(test_a_reset_is_in_order_with_pushes_and_pulls, set_up),
         TEST(test_who_pushes_into_a_reset_is_told_and_nobody_hangs, set_up),
         TEST(test_async_a_reset_is_rank_0s, set_up_async),
