@@ -20,6 +20,8 @@ TEST    ?= %
 E2E     ?= 1
 # Seconds for one test program; BENCH and SIM_ARGS are for kvbench and kvsim.
 TIMEOUT ?= 900
+# Test programs at a time.
+JOBS    ?= $(shell nproc)
 FUZZ         ?= %
 FUZZ_SECONDS ?= 60
 
@@ -168,10 +170,10 @@ SCRIPTS  := $(if $(both),$(if $(filter 1,$(E2E)),$(E2E_RUNS)))
 CHOSEN   := $(foreach t,$(PROGRAMS) $(SCRIPTS),$(if $(filter $(TEST),$(basename $(notdir $(t)))),$(t)))
 test: $(filter $(PROGRAMS),$(CHOSEN)) $(if $(both),all $(BENCHED) $(if $(filter $(SCRIPTS),$(CHOSEN)),$(E2E_BINS)))
 	@export BUILD='$(abspath $(BUILD))'; $(if $(strip $(CHOSEN)),,echo 'no test is called $(TEST)'; exit 1;) \
-	for t in $(CHOSEN); do echo "TEST  $$t"; args=; [ $$t = $(BUILD)/kvsim ] && args='$(SIM_ARGS)'; \
-	    timeout $(TIMEOUT) $$t $$args || { echo "FAILED $$t, status $$?"; failed="$$failed $$t"; }; done; \
-	[ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }; echo "PASSED: $(words $(CHOSEN)) test programs"
+	SIM_ARGS='$(SIM_ARGS)' tests/run -j $(JOBS) -t $(TIMEOUT) $(filter $(SIM),$(CHOSEN)) $(filter-out $(SIM),$(CHOSEN))
 
+# Kills are for the bits and the crossings, which another run of them finds no better.
+asan: export KILLS ?= 20
 asan: SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan: SAN_FLAGS := -fsanitize=thread
 tsan: SAN_E2E := 0

@@ -93,8 +93,8 @@ static inline pid_t cluster_spawn(const struct cluster *c, unsigned index,
     const char *argv[24] = {
         "kvstored", "--listen",  listen,  "--ready-fd",  fd,      "--arena-dir",
         dir,        "--servers", servers, "--workers",   workers, "--index",
-        own,        "--shards",  "2",     "--log-level", "error"};
-    int argc = 17, log_fd;
+        own,        "--shards",  "2",     "--log-level", "error", "--lifeline-fd", life};
+    int argc = 19, log_fd;
     pid_t pid;
 
     snprintf(listen, sizeof listen, "127.0.0.1:%d", c->port[index]);
@@ -115,6 +115,7 @@ static inline pid_t cluster_spawn(const struct cluster *c, unsigned index,
     KV_CHECK(log_fd >= 0);
     pid = fork();
     if (pid == 0) {
+        dup2(log_fd, STDOUT_FILENO); /* Who reads ours waits for nobody else. */
         dup2(log_fd, STDERR_FILENO);
         fcntl(ready, F_SETFD, 0);
         fcntl(c->lifeline[0], F_SETFD, 0);
