@@ -173,7 +173,7 @@ test: $(filter $(PROGRAMS),$(CHOSEN)) $(if $(both),all $(BENCHED) $(if $(filter 
 	SIM_ARGS='$(SIM_ARGS)' tests/run -j $(JOBS) -t $(TIMEOUT) $(filter $(SIM),$(CHOSEN)) $(filter-out $(SIM),$(CHOSEN))
 
 # Kills are for the bits and the crossings, which another run of them finds no better.
-asan: export KILLS ?= 20
+asan: export KILLS ?= 50
 asan: SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan: SAN_FLAGS := -fsanitize=thread
 tsan: SAN_E2E := 0
