@@ -167,10 +167,11 @@ $(ALL_BINS): $(BUILD)/%: $(BUILD)/%.c.o $$(call fakes,$$*.c) $$(call driver,$$*)
 
 PROGRAMS := $(TESTS) $(if $(both),$(SIM))
 SCRIPTS  := $(if $(both),$(if $(filter 1,$(E2E)),$(E2E_RUNS)))
+LONG     := $(SIM) $(E2E_RUNS)
 CHOSEN   := $(foreach t,$(PROGRAMS) $(SCRIPTS),$(if $(filter $(TEST),$(basename $(notdir $(t)))),$(t)))
 test: $(filter $(PROGRAMS),$(CHOSEN)) $(if $(both),all $(BENCHED) $(if $(filter $(SCRIPTS),$(CHOSEN)),$(E2E_BINS)))
 	@export BUILD='$(abspath $(BUILD))'; $(if $(strip $(CHOSEN)),,echo 'no test is called $(TEST)'; exit 1;) \
-	SIM_ARGS='$(SIM_ARGS)' tests/run -j $(JOBS) -t $(TIMEOUT) $(filter $(SIM),$(CHOSEN)) $(filter-out $(SIM),$(CHOSEN))
+	SIM_ARGS='$(SIM_ARGS)' tests/run -j $(JOBS) -t $(TIMEOUT) $(sort $(filter $(LONG),$(CHOSEN))) $(filter-out $(LONG),$(CHOSEN))
 
 # Kills are for the bits and the crossings, which another run of them finds no better.
 asan: export KILLS ?= 50

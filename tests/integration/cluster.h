@@ -90,10 +90,11 @@ static inline pid_t cluster_spawn(const struct cluster *c, unsigned index,
     const char *program = cluster_program();
     char listen[32], root[32], dir[48], log_path[48];
     char fd[16], life[16], servers[16], workers[16], own[16];
-    const char *argv[24] = {
-        "kvstored", "--listen",  listen,  "--ready-fd",  fd,      "--arena-dir",
-        dir,        "--servers", servers, "--workers",   workers, "--index",
-        own,        "--shards",  "2",     "--log-level", "error", "--lifeline-fd", life};
+    const char *argv[24] = {"kvstored", "--listen",      listen,  "--ready-fd",
+                            fd,         "--arena-dir",   dir,     "--servers",
+                            servers,    "--workers",     workers, "--index",
+                            own,        "--shards",      "2",     "--log-level",
+                            "error",    "--lifeline-fd", life};
     int argc = 19, log_fd;
     pid_t pid;
 
