@@ -318,6 +318,9 @@ static void expect_rows_skipped(struct fixture *f, const char *params)
     expect_ack(f, 0, slot, 2);
     expect_ack(f, 1, slot, 2);
     expect_state(f, slot, 2);
+    push_row(f, 0, slot, 3, 0, NAN); /* What changed last is in place. */
+    push_row(f, 1, slot, 3, 0, 1);
+    expect_skipped(f, slot, 3, 0, false);
     crash(f);
     shard_open(f->shard, 0, 1, &d, value, sizeof value);
     next_seen(f);
@@ -363,6 +366,10 @@ static void test_slices_that_share_norms_are_left_out_alike(void **state)
         expect_ack(f, 0, slot[i], 1);
         expect_state(f, slot[i], 8);
     }
+    push(f, 0, slot[1], 1, 64, 1); /* Again: slice 0 may still need them. */
+    assert_true(next_seen(f)->norms);
+    expect_skip(f, 0, slot[1], 1, SHARD_NOBODY, false);
+    expect_ack(f, 0, slot[1], 1);
 }
 
 /* --- Lives ---------------------------------------------------------------- */
