@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -114,6 +115,7 @@ static inline struct daemon_child *launch(struct fixture *f, unsigned i,
                                           const char *options)
 {
     struct daemon_child *d = &f->daemon[i];
+    pid_t parent = getpid();
     char line[512];
     int fd[2];
 
@@ -125,6 +127,10 @@ static inline struct daemon_child *launch(struct fixture *f, unsigned i,
     d->pid = fork();
     KV_CHECK(d->pid >= 0);
     if (d->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* The next line: not dead yet? */
+        if (getppid() != parent) {
+            _exit(1);
+        }
         close(fd[0]);
         if (f->ours >= 0) {
             close(f->ours);

@@ -209,6 +209,12 @@ static void test_the_root_knows_who_is_dead(void **state)
     expect_dead(4, 0); /* Idle, but they answer. */
     cluster_restart(&c, 1);
     expect_dead(6, 0);
+    kill(c.pid[1], SIGSTOP); /* Connected, and yet not heard of. */
+    expect_dead(2, 1);
+    expect_dead(8 + 2 * 1, 1);
+    expect_dead(4, 0);
+    kill(c.pid[1], SIGCONT);
+    expect_dead(2, 0);
     cluster_close(&c, 1);
     expect_dead(4, 0);
     expect_error(c.kv[0], kvw_num_dead_node(c.kv[0], 0, 1), KVW_EINVAL, "node",
