@@ -34,7 +34,7 @@
 
 struct sim_faults {
     uint64_t cuts, kills, crashes, intruders, halves, waits, sheds, stale,
-        spans;
+        spans, spoiled;
 };
 
 struct sim {

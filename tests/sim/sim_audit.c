@@ -170,7 +170,7 @@ static void check_state(struct sim_server *s, const struct entry *e)
         sim_fail(s->sim, "slice %u ends with %u updates instead of %u",
                  slice_of(e), (unsigned)v->updates, (unsigned)o->updates);
     }
-    for (unsigned i = 0; v->round > 0 && i < o->states; i++) {
+    for (unsigned i = 0; o->updates > 0 && i < o->states; i++) {
         read_state(s, e, i, state);
         if (v->form.slots != o->states ||
             memcmp(state, o->state[i], e->count * sizeof(float)) != 0) {

@@ -69,6 +69,7 @@ static void count(struct report *r, const struct sim *sim)
     r->faults.sheds += sim->faults.sheds;
     r->faults.stale += sim->faults.stale;
     r->faults.spans += sim->faults.spans;
+    r->faults.spoiled += sim->faults.spoiled;
 }
 
 static void play(struct report *r, uint64_t seed, const char *dir, bool verbose)
@@ -183,11 +184,12 @@ static bool summarize(const struct options *o, const struct report *reports,
            " steps, %" PRIu64 " cuts (%" PRIu64 " within a frame), %" PRIu64
            " servers and %" PRIu64 " workers killed, %" PRIu64
            " intruders, %" PRIu64 " stale turned away, %" PRIu64
-           " waits and %" PRIu64 " sheddings, %" PRIu64
-           " spans, trace %016" PRIx64 ", %.1f s: %s\n",
+           " waits and %" PRIu64 " sheddings, %" PRIu64 " spans, %" PRIu64
+           " pushes left out, trace %016" PRIx64 ", %.1f s: %s\n",
            o->first, o->last, all.seeds, all.steps, f->cuts, f->halves,
            f->kills, f->crashes, f->intruders, f->stale, f->waits, f->sheds,
-           f->spans, all.trace, seconds, all.failed ? "FAILED" : "ok");
+           f->spans, f->spoiled, all.trace, seconds,
+           all.failed ? "FAILED" : "ok");
     return !all.failed;
 }
 

@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/compute/sum.h"
 #include "tests/sim/sim_rows.h"
+#include "tests/sim/sim_spoil.h"
 
 #define ELEMENT_MAX 4 /* Bytes. */
 
@@ -232,9 +233,24 @@ static void change_numbers(const struct plan *p, struct folding *f,
     }
 }
 
+/* As it was before. */
+static void leave_out(struct folding *f, uint32_t round)
+{
+    f->o->value[round] = allocate(f->s->size);
+    memcpy(f->o->value[round], f->o->value[round - 1], f->s->size);
+}
+
 static void fold_round(const struct plan *p, struct folding *f, uint32_t count,
                        uint32_t round)
 {
+    uint32_t culprit;
+
+    if (sim_spoiled(p, f[0].slice, round, &culprit)) {
+        for (uint32_t k = 0; k < count; k++) {
+            leave_out(&f[k], round);
+        }
+        return;
+    }
     for (uint32_t k = 0; k < count; k++) {
         struct oracle_slice *o = f[k].o;
 

@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "proto/limits.h"
+#include "tests/sim/sim_spoil.h"
 
 /* splitmix64 (Steele, Lea and Flood, 2014). */
 uint64_t plan_draw(uint64_t *state)
@@ -408,6 +409,9 @@ void plan_gradient(const struct plan *p, uint32_t rank, uint32_t slice,
                       (noise((uint32_t)i, salt, input) - 128) * 0.015625f;
     }
     kv_from_f32(s->dtype, gradient, out, s->count);
+    if (input == 0 && sim_spoils(p, rank, slice, round)) {
+        memset(out, 0xff, s->size); /* NaN in all formats. */
+    }
 }
 
 void plan_first_value(const struct plan *p, uint32_t slice, void *out)

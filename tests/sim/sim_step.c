@@ -5,6 +5,7 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_app.h"
 #include "tests/sim/sim_rows.h"
+#include "tests/sim/sim_spoil.h"
 
 /* A slice lies that far into its tensor. */
 #define OFFSET 256
@@ -195,6 +196,22 @@ void sim_step_end(struct sim_worker *w)
     w->begun = false;
 }
 
+static void expect_told(struct sim_worker *w, const struct sim_op *op)
+{
+    uint32_t culprit;
+
+    if (!sim_spoiled(&w->sim->plan, op->slice, op->version, &culprit)) {
+        return;
+    }
+    if (w->skipped[op->slice] != op->version) {
+        sim_fail(w->sim,
+                 "rank %u slice %u: nobody said that round %u is "
+                 "left out",
+                 w->rank, op->slice, op->version);
+    }
+    w->sim->faults.spoiled++;
+}
+
 static void op_done(struct sim_worker *w, const struct sim_op *op,
                     enum kv_status status, const char *text, uint64_t round)
 {
@@ -212,6 +229,7 @@ static void op_done(struct sim_worker *w, const struct sim_op *op,
     }
     w->unanswered--;
     if (!p->pull) {
+        expect_told(w, op);
         return;
     }
     wrong =

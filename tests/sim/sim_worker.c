@@ -7,6 +7,7 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_app.h"
 #include "tests/sim/sim_heap.h"
+#include "tests/sim/sim_spoil.h"
 
 /* --- The courier's owner -------------------------------------------------- */
 
@@ -52,11 +53,21 @@ static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
                        const struct message *m)
 {
     struct sim_lane *lane = ctx;
+    struct sim_worker *w = lane->worker;
+    uint32_t i = (uint32_t)(slice - w->slices), culprit;
+    uint32_t round = (uint32_t)m->skipped.round;
 
     (void)p;
-    (void)m;
-    sim_fail(lane->worker->sim, "rank %u slot %u: a round was left out",
-             lane->worker->rank, slice->slot);
+    if (!sim_spoiled(&w->sim->plan, i, round, &culprit)) {
+        sim_fail(w->sim, "rank %u slice %u round %u: was left out", w->rank, i,
+                 round);
+    }
+    if (m->skipped.blames != (culprit != SIM_NOBODY) ||
+        (m->skipped.blames && m->skipped.rank != culprit)) {
+        sim_fail(w->sim, "rank %u slice %u round %u: %u is blamed, not %u",
+                 w->rank, i, round, m->skipped.rank, culprit);
+    }
+    w->skipped[i] = round;
 }
 
 static void send_totals(struct sim_worker *w, uint32_t slice, uint64_t round,

@@ -73,9 +73,11 @@ struct sim_worker {
     uint32_t asked, answered; /* Requests of this state of the app. */
     bool changed_all;         /* The rate for all; one slice may follow. */
     uint32_t pushed[PLAN_SLICES_MAX];
-    bool out;     /* Of the rounds, in this life... */
-    bool joining; /* ...and on the way back. */
-    bool begun;   /* The step's ops are made. */
+    uint32_t
+        skipped[PLAN_SLICES_MAX]; /* The last version said to be left out. */
+    bool out;                     /* Of the rounds, in this life... */
+    bool joining;                 /* ...and on the way back. */
+    bool begun;                   /* The step's ops are made. */
     struct sim_op ops[PLAN_SLICES_MAX][PLAN_OPS_MAX];
     uint32_t next_op[PLAN_SLICES_MAX];
     uint32_t left, unanswered; /* Ops of the step. */
