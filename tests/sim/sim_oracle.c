@@ -5,8 +5,8 @@
 
 #include "common/base/check.h"
 #include "common/compute/sum.h"
+#include "tests/sim/sim_odd.h"
 #include "tests/sim/sim_rows.h"
-#include "tests/sim/sim_spoil.h"
 
 #define ELEMENT_MAX 4 /* Bytes. */
 
@@ -240,11 +240,25 @@ static void leave_out(struct folding *f, uint32_t round)
     memcpy(f->o->value[round], f->o->value[round - 1], f->s->size);
 }
 
+static void begin_anew(const struct plan *p, struct folding *f, uint32_t round)
+{
+    f->o->value[round] = allocate(f->s->size);
+    sim_reset_value(p, f->slice, round, f->o->value[round]);
+    f->o->updates = 0;
+    for (unsigned i = 0; i < f->o->states; i++) {
+        memset(f->o->state[i], 0, f->s->count * sizeof(float));
+    }
+}
+
 static void fold_round(const struct plan *p, struct folding *f, uint32_t count,
                        uint32_t round)
 {
     uint32_t culprit;
 
+    if (sim_resets(p, f[0].slice, round)) {
+        begin_anew(p, f, round); /* Not of a key of two. */
+        return;
+    }
     if (sim_spoiled(p, f[0].slice, round, &culprit)) {
         for (uint32_t k = 0; k < count; k++) {
             leave_out(&f[k], round);

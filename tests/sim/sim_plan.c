@@ -4,7 +4,7 @@
 
 #include "common/base/check.h"
 #include "proto/limits.h"
-#include "tests/sim/sim_spoil.h"
+#include "tests/sim/sim_odd.h"
 
 /* splitmix64 (Steele, Lea and Flood, 2014). */
 uint64_t plan_draw(uint64_t *state)

@@ -4,8 +4,8 @@
 #include "common/base/mem.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_app.h"
+#include "tests/sim/sim_odd.h"
 #include "tests/sim/sim_rows.h"
-#include "tests/sim/sim_spoil.h"
 
 /* A slice lies that far into its tensor. */
 #define OFFSET 256
@@ -26,6 +26,24 @@ static void make_push(struct sim_worker *w, struct sim_op *op)
         op->inputs[i] = op->tensors[i];
     }
     op->part.inputs = op->inputs;
+}
+
+/* Rank 0 brings the value. */
+static void make_reset(struct sim_worker *w, struct sim_op *op)
+{
+    const struct plan *p = &w->sim->plan;
+
+    op->part.reset = true;
+    op->part.rows = NULL;
+    op->set = SIM_ROWS_ALL;
+    op->part.inputs = op->inputs;
+    if (w->rank == 0) {
+        op->tensors[0] = mem_alloc(OFFSET + p->slice[op->slice].size);
+        KV_CHECK(op->tensors[0] != NULL);
+        sim_reset_value(p, op->slice, op->version, op->tensors[0] + OFFSET);
+        op->inputs[0] = op->tensors[0];
+        op->part.input_count = 1;
+    }
 }
 
 static void choose_rows(struct sim_worker *w, struct sim_op *op, uint32_t n)
@@ -69,6 +87,8 @@ static void make_op(struct sim_worker *w, uint32_t slice, uint32_t n,
         KV_CHECK(op->tensors[0] != NULL);
         op->outs[0] = op->tensors[0];
         op->part.outs = op->outs;
+    } else if (sim_resets(&w->sim->plan, slice, version)) {
+        make_reset(w, op);
     } else {
         make_push(w, op);
     }
@@ -137,7 +157,8 @@ static struct sim_op *add_twin(struct sim_worker *w, struct sim_op *first,
         return NULL;
     }
     op = &w->ops[i][w->next_op[i]];
-    if (op->part.slice == NULL || op->part.pull != first->part.pull) {
+    if (op->part.slice == NULL || op->part.pull != first->part.pull ||
+        op->part.reset) {
         return NULL;
     }
     first->inputs[n] = op->tensors[0];

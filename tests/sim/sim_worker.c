@@ -7,7 +7,7 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_app.h"
 #include "tests/sim/sim_heap.h"
-#include "tests/sim/sim_spoil.h"
+#include "tests/sim/sim_odd.h"
 
 /* --- The courier's owner -------------------------------------------------- */
 
