@@ -97,9 +97,10 @@ static void take_all(struct courier_queue *q, struct list *all)
     }
 }
 
-static void take_slice(struct slice *s, struct list *all)
+/* And of those that had the slot before. */
+static void take_slices(struct slice *s, struct list *all)
 {
-    if (s != NULL) {
+    for (; s != NULL; s = s->older) {
         list_append(all, &s->waiting);
         s->push = NULL;
         s->pull = NULL;
@@ -114,7 +115,7 @@ static void take_parts(struct courier *c, struct list *all)
     take_all(&c->pulls, all);
     for (size_t i = 0; i < KV_SLOTS_MAX / COURIER_PAGE; i++) {
         for (size_t n = 0; c->pages[i] != NULL && n < COURIER_PAGE; n++) {
-            take_slice(c->pages[i][n], all);
+            take_slices(c->pages[i][n], all);
         }
     }
 }

@@ -203,12 +203,28 @@ static void test_spans_are_of_slices_in_place(void **state)
     assert_false(courier_extend(p, &old[2]));
 }
 
+/* The store closes: nothing stays behind, whoever has the slot. */
+static void test_all_parts_end_when_the_courier_fails(void **state)
+{
+    struct fixture *f = *state;
+
+    send(f, &old[1], false, 1);
+    send(f, &old[1], false, 1); /* Waits for the first. */
+    send(f, &old[1], true, 1);
+    take_over(f, 1);
+    send(f, &new[1], false, 1);
+    courier_down(f->courier);
+    courier_fail(f->courier, KV_ECANCELED, "closing");
+    assert_int_equal(f->done_count, 4);
+    assert_true(courier_idle(&old[1]) && courier_idle(&new[1]));
+}
+
 /* --- Removal -------------------------------------------------------------- */
 
 static void test_they_are_removed_in_any_order(void **state)
 {
+    static struct slice third; /* Outlives the test's body. */
     struct fixture *f = *state;
-    struct slice third;
 
     make(&third, 0, 2 * NEXT);
     take_over(f, 0);
@@ -263,6 +279,7 @@ int main(void)
         LIFE_TEST(test_a_span_loses_one_and_goes_on),
         LIFE_TEST(test_a_span_is_sent_again_as_it_was),
         LIFE_TEST(test_spans_are_of_slices_in_place),
+        LIFE_TEST(test_all_parts_end_when_the_courier_fails),
         LIFE_TEST(test_they_are_removed_in_any_order),
         LIFE_TEST(test_late_frames_about_a_removed_one_are_no_news),
         LIFE_TEST(test_rounds_are_of_the_slice_that_has_them),
