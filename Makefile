@@ -175,6 +175,7 @@ test: $(filter $(PROGRAMS),$(CHOSEN)) $(if $(both),all $(BENCHED) $(if $(filter 
 
 # Kills are for the bits and the crossings, which another run of them finds no better.
 asan: export KILLS ?= 50
+asan: export KILL_WITHIN_MS ?= 400
 asan: SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan: SAN_FLAGS := -fsanitize=thread
 tsan: SAN_E2E := 0

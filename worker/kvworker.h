@@ -357,7 +357,8 @@ int kvw_list_keys(struct kvw *kv, kvw_key_fn fn, void *arg);
  * key of many slices, which are committed one by one, has the version of the
  * one that is behind. The count belongs to the key: it survives servers, and
  * begins with 0 when a deleted key is registered again.
- * KVW_ENOTFOUND: this process has not registered the key, or it was deleted. */
+ * KVW_ENOTFOUND: this process has not registered the key, or it was deleted;
+ * KVW_EINVAL: no place for it. */
 int kvw_get_version(struct kvw *kv, struct kvw_key key, uint64_t *version);
 
 /* Give existing keys new values, and their optimizer state a fresh start. Every

@@ -44,8 +44,12 @@ int kvw_get_version(struct kvw *kv, struct kvw_key key, uint64_t *version)
 {
     uint64_t rounds = 0;
     struct kvw_op *op;
-    int result = take_keys(kv, OP_VERSION, &key, 1, &op);
+    int result;
 
+    if (version == NULL) {
+        return failure(kv->number, KV_EINVAL, "a place for it is needed");
+    }
+    result = take_keys(kv, OP_VERSION, &key, 1, &op);
     if (result != KVW_OK) {
         return result;
     }

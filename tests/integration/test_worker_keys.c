@@ -91,6 +91,8 @@ static void test_a_version_of_a_key_not_registered_here(void **state)
     expect_error(c.kv[1], kvw_get_version(c.kv[1], kvw_str("w"), &rounds),
                  KVW_ENOTFOUND, "key 'w'", "rank 1", NULL);
     assert_int_equal(rounds, 77);
+    expect_error(c.kv[0], kvw_get_version(c.kv[0], kvw_str("w"), NULL),
+                 KVW_EINVAL, "a place", NULL);
 }
 
 /* --- Deletion ------------------------------------------------------------- */
