@@ -173,9 +173,7 @@ test: $(filter $(PROGRAMS),$(CHOSEN)) $(if $(both),all $(BENCHED) $(if $(filter 
 	@export BUILD='$(abspath $(BUILD))'; $(if $(strip $(CHOSEN)),,echo 'no test is called $(TEST)'; exit 1;) \
 	SIM_ARGS='$(SIM_ARGS)' tests/run -j $(JOBS) -t $(TIMEOUT) $(sort $(filter $(LONG),$(CHOSEN))) $(filter-out $(LONG),$(CHOSEN))
 
-# Kills are for the bits and the crossings, which another run of them finds no better.
-asan: export KILLS ?= 50
-asan: export KILL_WITHIN_MS ?= 400
+asan: export QUICK ?= 1
 asan: SAN_FLAGS := -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan: SAN_FLAGS := -fsanitize=thread
 tsan: SAN_E2E := 0
