@@ -7,7 +7,8 @@
  * the loader asks: plain only then. A function with clones needs a unique name
  * even if it is static, because clang exports the chooser.
  *
- * Why not AVX-512 too: these loops wait for memory, and clang 14 takes
+ * KV_CLONES_WIDE is for the few that compute more than they wait for memory,
+ * which most do: AVX-512 too. Not from clang, as version 14 takes
  * "arch=x86-64-v4" without asking the processor for it.
  *
  * KV_INDEPENDENT before a loop promises that no iteration reads what another
@@ -35,6 +36,13 @@
 #define KV_CLONES __attribute__((target_clones("avx2", "default")))
 #else
 #define KV_CLONES
+#endif
+#if defined(__x86_64__) && defined(__GLIBC__) && !defined(KV_SANITIZED) &&     \
+    !defined(__clang__)
+#define KV_CLONES_WIDE                                                         \
+    __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define KV_CLONES_WIDE KV_CLONES
 #endif
 
 #if defined(__clang__) && defined(KV_SANITIZED)

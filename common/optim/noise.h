@@ -6,10 +6,12 @@
  * same noise. Only integers and + - * / sqrt, which are the same to the last
  * bit on every processor.
  *
- * Threefry-2x32 with 20 rounds (Salmon et al., SC 2011) makes two words of the
- * element's index; Box and Muller's method a variate of those. Half a turn does
- * for a whole one, as a sine and a cosine are distributed alike. Uniform
- * numbers have 31 bits, so that the largest variate is 6.7.
+ * Elements go by blocks of NOISE_BLOCK. Threefry-2x32 with 20 rounds (Salmon et
+ * al., SC 2011) makes two words of a block's number; under them,
+ * multiplications and xorshifts (constants of C. Wellons' hash-prospector) make
+ * two words of a place in the block; Box and Muller's method makes two variates
+ * of those. So memory stays the slower part: one Threefry an element took five
+ * times as long. The largest variate is 6.6.
  *
  * Thread:  any. Nothing here has state.
  */
@@ -90,49 +92,100 @@ static inline struct noise_words noise_key(uint64_t seed, uint64_t key,
     return k;
 }
 
+/* Two words of a place in a block: few operations, as the key, which no other
+ * block has, is mixed well. Both words of the key go in, so that blocks differ
+ * by more than an offset. The lowest bits are the worst. */
+KV_TEMPLATE struct noise_words noise_place(struct noise_words key,
+                                           uint32_t place)
+{
+    uint32_t x = key.a + place * 0x9e3779b9;
+    struct noise_words words;
+
+    x = (x ^ x >> 16) * 0x21f0aaad;
+    words.a = (x ^ x >> 15 ^ key.b) * 0xd35a2d97;
+    words.b = (x ^ x >> 13 ^ key.b) * 0x846ca68b;
+    return words;
+}
+
 /* --- Normal --------------------------------------------------------------- */
 
-/* The logarithm of u in (0, 1]: u = m * 2^e with m around 1, and twice the
- * inverse hyperbolic tangent of (m - 1) / (m + 1). Error below 3e-7 of it. */
-KV_TEMPLATE float noise_log(float u)
+/* Polynomials are evaluated in halves, which are shorter to wait for. */
+
+/* -2 log(x / 2^31) for x of 1 to 2^31: x = (1 + m) * 2^e with m around 0, and
+ * m times a polynomial. Never below 0. Error below 1e-5 of it. */
+KV_TEMPLATE float noise_square(float x)
 {
     const int32_t root_half = 0x3f3504f3; /* The bits of sqrt(1/2). */
     int32_t bits, power;
-    float m, s, s2;
+    float m, m2, low, high;
 
-    memcpy(&bits, &u, sizeof bits);
-    bits -= root_half;
+    memcpy(&bits, &x, sizeof bits);
+    bits -= root_half + (31 << 23);
     power = bits >> 23;
     bits = (bits & 0x7fffff) + root_half;
     memcpy(&m, &bits, sizeof m);
-    s = (m - 1) / (m + 1);
-    s2 = s * s;
-    s = 2 * s *
-        (1 + s2 * (1 / 3.0f + s2 * (1 / 5.0f + s2 * (1 / 7.0f + s2 / 9))));
-    return (float)power * 0.69314718f + s;
+    m -= 1;
+    m2 = m * m;
+    low = m * (-2.00001107f + m * 0.999828105f) + (float)power * -1.38629436f;
+    high = -0.664965368f + m * 0.507182738f +
+           m2 * (-0.443375589f + m * 0.293251021f);
+    return low + m2 * m * high;
 }
 
-/* The sine of pi x, |x| at most 1/2: its series. Error below 2e-7 of it. */
+/* The sine of pi x, |x| at most 1/2. Error below 8e-7. */
 KV_TEMPLATE float noise_sine(float x)
 {
     float s = x * x;
 
-    return x * (3.14159265f +
-                s * (-5.16771278f +
-                     s * (2.55016404f +
-                          s * (-0.599264529f +
-                               s * (0.0821458866f + s * -0.00737043094f)))));
+    return x * (3.14158202f + s * -5.16714280f +
+                s * s * (2.54189903f + s * -0.554636201f));
 }
 
-/* Mean 0, variance 1: of element `at` under a key. */
-KV_TEMPLATE float noise_normal(struct noise_words key, uint64_t at)
+/* The cosine, likewise. Error below 8e-6. */
+KV_TEMPLATE float noise_cosine(float x)
 {
-    struct noise_words index = {(uint32_t)at, (uint32_t)(at >> 32)};
-    struct noise_words x = noise_words(key, index);
-    float u = ((float)(int32_t)(x.a >> 1) + 0.5f) * 0x1p-31f;
-    float turn = (float)(int32_t)x.b * 0x1p-32f;
+    float s = x * x;
 
-    return sqrtf(-2 * noise_log(u)) * noise_sine(turn);
+    return 0.999993295f + s * -4.93393802f +
+           s * s * (4.04128383f + s * -1.22212707f);
+}
+
+/* x with the sign of `from`; x is not negative. */
+KV_TEMPLATE float noise_sign(float x, float from)
+{
+    uint32_t bits, sign;
+
+    memcpy(&bits, &x, sizeof bits);
+    memcpy(&sign, &from, sizeof sign);
+    bits |= sign & 0x80000000;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Two variates, each with mean 0 and variance 1. Turns of a half circle have no
+ * negative cosine, so the radius has a sign. */
+KV_TEMPLATE void noise_pair(struct noise_words words, float *x, float *y)
+{
+    float whole = (float)(int32_t)(words.a | 1);
+    float radius = noise_sign(sqrtf(noise_square(fabsf(whole))), whole);
+    float turn = (float)(int32_t)words.b * 0x1p-32f;
+
+    *x = radius * noise_sine(turn);
+    *y = radius * noise_cosine(turn);
+}
+
+/* --- Blocks --------------------------------------------------------------- */
+
+#define NOISE_BLOCK 64u
+
+/* One variate for each element of a block. The block's key is noise_words() of
+ * the update's key and the block's number. */
+KV_TEMPLATE void noise_block(struct noise_words key, float *out)
+{
+    KV_INDEPENDENT
+    for (uint32_t i = 0; i < NOISE_BLOCK / 2; i++) {
+        noise_pair(noise_place(key, i), &out[i], &out[i + NOISE_BLOCK / 2]);
+    }
 }
 
 #endif

@@ -25,6 +25,8 @@
  *     RULE_FN struct norms measure(e, g, k, 0)      what to square
  *     RULE_FN struct elem row(struct elem e, float mean, struct step k)
  *
+ *     #define RULE_NOISE 1           it reads e.noise; its step has a `key`
+ *
  *     #define RULE_ADDS 1            it does weight + gradient, and nothing
  * else
  *
@@ -59,7 +61,7 @@ struct elem {
     float w;
     float s[KV_OPTIM_SLOTS_MAX];
     unsigned slots; /* How many of s count. A constant in each loop. */
-    uint64_t at;    /* Which element of the whole key this is. */
+    float noise;    /* RULE_NOISE: a normal variate of this update's. */
 };
 
 /* What to take the squares of, for RULE_NORMS. */

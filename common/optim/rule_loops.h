@@ -22,6 +22,9 @@
 #ifndef RULE_ADDS
 #define RULE_ADDS 0
 #endif
+#ifndef RULE_NOISE
+#define RULE_NOISE 0
+#endif
 
 /* What travels from prepare() to update(), through opaque bytes. */
 struct rule_step {
@@ -41,7 +44,7 @@ _Static_assert(sizeof params / sizeof *params <= KV_OPTIM_PARAMS_MAX + 1,
 RULE_FN struct elem rule_load(const struct kv_optim_args *a, size_t i,
                               unsigned slots)
 {
-    struct elem e = {.w = a->weight[i], .slots = slots, .at = a->first + i};
+    struct elem e = {.w = a->weight[i], .slots = slots};
 
     for (unsigned s = 0; s < slots; s++) {
         e.s[s] = a->slot[s][i];
@@ -54,6 +57,8 @@ RULE_FN struct elem rule_load(const struct kv_optim_args *a, size_t i,
 #endif
 #if RULE_ROWS
 #include "common/optim/rule_rows.h"
+#elif RULE_NOISE
+#include "common/optim/rule_noise.h"
 #else
 
 RULE_FN struct elem rule_at(const struct kv_optim_args *a, size_t i,

@@ -86,19 +86,29 @@ static void test_words_are_threefrys(void **state)
     }
 }
 
-static void test_sines_and_logarithms_are_as_good_as_f32(void **state)
+static void test_curves_are_closer_than_anybody_can_count(void **state)
 {
     (void)state;
-    for (int i = 1; i < 1 << 16; i++) {
-        float x = (float)i * 0x1p-17f, u = (float)i * 0x1p-16f;
-        double sine = sin(acos(-1) * (double)x), log_u = log((double)u);
+    for (int i = 1; i <= 1 << 16; i++) {
+        float x = (float)i * 0x1p-17f, u = (float)i * 0x1p15f;
+        double turn = acos(-1) * (double)x, square = -2 * log(i * 0x1p-16);
 
-        assert_true(fabs((double)noise_sine(x) / sine - 1) < 2e-7);
+        assert_true(fabs((double)noise_sine(x) - sin(turn)) < 8e-7);
+        assert_true(fabs((double)noise_cosine(x) - cos(turn)) < 8e-6);
+        assert_true(fabs((double)noise_square(u) - square) <= 1e-5 * square);
         assert_true(noise_sine(-x) == -noise_sine(x));
-        assert_true(fabs((double)noise_log(u) / log_u - 1) < 3e-7);
+        assert_true(noise_cosine(-x) == noise_cosine(x));
     }
-    assert_true(noise_log(1) == 0);
-    assert_true(fabs((double)noise_log(0x1p-32f) + 32 * log(2)) < 1e-5);
+    assert_true(fabs((double)noise_square(1) - 62 * log(2)) < 1e-4);
+}
+
+/* A root of less than 0 would be no number, and so the weight. */
+static void test_no_square_is_below_zero(void **state)
+{
+    (void)state;
+    for (float x = 0x1p31f; x > 0x1p31f - 0x1p20f; x = nextafterf(x, 0)) {
+        assert_true(noise_square(x) >= 0);
+    }
 }
 
 /* A normal variate's n-th moment has a known spread; five of those. */
@@ -161,6 +171,7 @@ static void test_no_two_updates_keys_or_seeds_share_noise(void **state)
         {"lr=1", 0, 1, 1},
         {"lr=1", 0, 1, SAMPLES},
         {"lr=1", 0, 1, UINT64_C(1) << 32},
+        {"lr=1", 0, 1, UINT64_C(1) << 38},
         {"lr=1", UINT64_C(1) << 32, 1, 0},
     };
 
@@ -174,10 +185,35 @@ static void test_no_two_updates_keys_or_seeds_share_noise(void **state)
     }
 }
 
+/* A block's places: neither their noise nor how large it is goes together. */
+static void test_no_two_places_of_a_block_share_noise(void **state)
+{
+    const size_t blocks = SAMPLES / NOISE_BLOCK;
+
+    (void)state;
+    draw("lr=1", 3, 1, 0, samples, SAMPLES);
+    for (size_t i = 0; i < SAMPLES; i++) { /* Each place's samples together. */
+        others[i % NOISE_BLOCK * blocks + i / NOISE_BLOCK] = samples[i];
+    }
+    for (int power = 1; power <= 2; power++) {
+        for (size_t i = 0; i < NOISE_BLOCK; i++) {
+            for (size_t j = 0; j < i; j++) {
+                double both = correlation(others + i * blocks,
+                                          others + j * blocks, blocks);
+
+                assert_true(fabs(both) < 6 * power / sqrt((double)blocks));
+            }
+        }
+        for (size_t i = 0; i < SAMPLES; i++) { /* Of variance 2. */
+            others[i] = others[i] * others[i] - 1;
+        }
+    }
+}
+
 /* What this file, without vectors, makes of the same formula. */
 static void test_vectors_give_the_bits_of_one_at_a_time(void **state)
 {
-    static const uint64_t firsts[] = {0, 1000, (UINT64_C(1) << 32) - 100};
+    static const uint64_t firsts[] = {0, 1000, (UINT64_C(1) << 38) - 100};
     const double zero = 0;
     uint64_t seed;
 
@@ -185,10 +221,16 @@ static void test_vectors_give_the_bits_of_one_at_a_time(void **state)
     memcpy(&seed, &zero, sizeof seed);
     for (size_t i = 0; i < 3; i++) {
         struct noise_words key = noise_key(seed, 7, 3);
+        float block[NOISE_BLOCK];
 
         draw("lr=1", 7, 3, firsts[i], samples, 4000);
         for (size_t j = 0; j < 4000; j++) {
-            assert_true(samples[j] == noise_normal(key, firsts[i] + j));
+            uint64_t at = firsts[i] + j, number = at / NOISE_BLOCK;
+            struct noise_words index = {(uint32_t)number,
+                                        (uint32_t)(number >> 32)};
+
+            noise_block(noise_words(key, index), block);
+            assert_true(samples[j] == block[at % NOISE_BLOCK]);
         }
     }
 }
@@ -351,11 +393,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words_are_threefrys),
-        cmocka_unit_test(test_sines_and_logarithms_are_as_good_as_f32),
+        cmocka_unit_test(test_curves_are_closer_than_anybody_can_count),
+        cmocka_unit_test(test_no_square_is_below_zero),
         cmocka_unit_test(test_moments_are_those_of_the_normal_distribution),
         cmocka_unit_test(test_tails_are_as_heavy_as_they_should_be),
         cmocka_unit_test(test_the_whole_distribution_is_normal),
         cmocka_unit_test(test_no_two_updates_keys_or_seeds_share_noise),
+        cmocka_unit_test(test_no_two_places_of_a_block_share_noise),
         cmocka_unit_test(test_vectors_give_the_bits_of_one_at_a_time),
         cmocka_unit_test(test_cuts_of_any_size_give_the_bits_of_the_whole),
         cmocka_unit_test(test_half_a_step_and_the_rates_root_of_noise),

@@ -6,6 +6,7 @@
 
 #define RULE_NAME sgld
 #define RULE_SLOTS 0
+#define RULE_NOISE 1
 
 enum { LR, SEED, WD, RESCALE, CLIP };
 
@@ -47,7 +48,7 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
 RULE_FN struct elem update(struct elem e, float g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit) + k.wd * e.w;
-    e.w = e.w - k.half * g + k.spread * noise_normal(k.key, e.at);
+    e.w = e.w - k.half * g + k.spread * e.noise;
     return e;
 }
 

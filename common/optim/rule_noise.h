@@ -1,0 +1,107 @@
+/* rule_noise - the loops of a rule that adds noise. Part of rule_loops.h and
+ * like it a template.
+ *
+ * A block's noise is made just before it is added, so that the processor makes
+ * the next one while this one waits for memory. */
+
+_Static_assert(RULE_SLOTS == 0 && !RULE_PASSES, "noise comes without state");
+
+enum {
+    RULE_KEYS = 16,  /* Blocks whose keys are made at once: a vector of them. */
+    RULE_AHEAD = 512 /* Elements to fetch ahead of those that are computed. */
+};
+
+struct rule_keys {
+    uint32_t a[RULE_KEYS], b[RULE_KEYS];
+};
+
+RULE_FN void rule_make_keys(struct rule_keys *keys, struct noise_words key,
+                            uint64_t number, uint32_t count)
+{
+    KV_INDEPENDENT
+    for (uint32_t i = 0; i < count; i++) {
+        struct noise_words index = {(uint32_t)number + i,
+                                    (uint32_t)(number >> 32)};
+
+        index.b += index.a < i ? 1 : 0; /* A carry. */
+        index = noise_words(key, index);
+        keys->a[i] = index.a;
+        keys->b[i] = index.b;
+    }
+}
+
+RULE_FN void rule_noisy(const struct kv_optim_args *a, size_t first,
+                        size_t count, const float *noise, struct step k)
+{
+    KV_INDEPENDENT
+    for (size_t i = 0; i < count; i++) {
+        struct elem e = {.w = a->weight[first + i], .noise = noise[i]};
+
+        a->new_weight[first + i] = update(e, a->gradient[first + i], k).w;
+    }
+}
+
+RULE_FN void rule_fetch(const struct kv_optim_args *a, size_t first)
+{
+    for (size_t i = first; i < first + NOISE_BLOCK; i += 16) {
+        __builtin_prefetch(a->weight + i);
+        __builtin_prefetch(a->gradient + i);
+        __builtin_prefetch(a->new_weight + i, 1);
+    }
+}
+
+/* The elements of one block that are among the arguments'. */
+RULE_FN void rule_noise_block(const struct kv_optim_args *a, size_t *done,
+                              struct noise_words key, struct step k)
+{
+    KV_SCRATCH float noise[NOISE_BLOCK];
+    size_t skip = (size_t)((a->first + *done) % NOISE_BLOCK);
+    size_t left = a->count - *done;
+
+    noise_block(key, noise);
+    if (a->count > RULE_AHEAD) {
+        rule_fetch(a, *done + RULE_AHEAD);
+    }
+    if (skip == 0 && left >= NOISE_BLOCK) {
+        rule_noisy(a, *done, NOISE_BLOCK, noise, k);
+        *done += NOISE_BLOCK;
+    } else {
+        left = left < NOISE_BLOCK - skip ? left : NOISE_BLOCK - skip;
+        rule_noisy(a, *done, left, noise + skip, k);
+        *done += left;
+    }
+}
+
+#define RULE_NOISE_LOOPS RULE_PASTE(kv_optim_noise_, RULE_NAME)
+
+KV_CLONES_WIDE static void RULE_NOISE_LOOPS(const struct kv_optim_args *args,
+                                            struct step k)
+{
+    const struct kv_optim_args a = *args;
+    size_t done = 0;
+
+    while (done < a.count) {
+        uint64_t number = (a.first + done) / NOISE_BLOCK;
+        uint64_t last = (a.first + a.count - 1) / NOISE_BLOCK;
+        uint32_t blocks = last - number < RULE_KEYS - 1
+                              ? (uint32_t)(last - number) + 1
+                              : RULE_KEYS;
+        struct rule_keys keys;
+
+        blocks == RULE_KEYS ? rule_make_keys(&keys, k.key, number, RULE_KEYS)
+                            : rule_make_keys(&keys, k.key, number, blocks);
+        for (uint32_t i = 0; i < blocks; i++) {
+            struct noise_words key = {keys.a[i], keys.b[i]};
+
+            rule_noise_block(&a, &done, key, k);
+        }
+    }
+}
+
+static void rule_update(const struct kv_optim_args *a)
+{
+    struct rule_step s;
+
+    memcpy(&s, a->step, sizeof s);
+    RULE_NOISE_LOOPS(a, s.k);
+}
