@@ -71,10 +71,12 @@ _Static_assert(offsetof(struct slice, older) == 64, "one line");
 
 /* Of a row_sparse slice: which rows are pushed, or pulled. */
 struct part_rows {
-    const int64_t *rows; /* In the key, ascending; kept until done. */
-    uint32_t count;      /* Of a pull at least 1. */
-    int64_t first;       /* In the key, of the slice. */
-    size_t length;       /* Elements of a row. */
+    const int64_t *rows;     /* In the key, ascending; kept until done. */
+    const void *const *from; /* Pushed from here, row by row; NULL: one after
+                                the other from the input. */
+    uint32_t count;          /* Of a pull at least 1. */
+    int64_t first;           /* In the key, of the slice. */
+    size_t length;           /* Elements of a row. */
 };
 
 struct part {

@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 #include "common/compute/sum.h"
 #include "worker/courier_core.h"
+#include "worker/rows.h"
 
 static const unsigned char *place_of(const struct part *p, unsigned input)
 {
@@ -111,14 +112,42 @@ const void *courier_payload_plain(const struct courier *c, const struct part *p)
                : NULL;
 }
 
-static void fill_rows(const struct part *p, unsigned char *out)
+/* Rows that lie anywhere, one after the other in `out`. */
+static bool collect(struct courier *c, const struct part *p, void *out)
+{
+    enum kv_dtype dtype = p->slice->dtype;
+    size_t count = p->rows->count;
+    size_t size = p->rows->length * kv_dtype_size(dtype);
+    struct buffer *whole;
+
+    if (p->codec == c->none) {
+        rows_copy(p->rows->from, count, size, out);
+        return true;
+    }
+    whole = bufpool_get(c->buffers, count * size);
+    if (whole == NULL) {
+        return false;
+    }
+    rows_copy(p->rows->from, count, size, whole->data);
+    p->codec->encode(dtype, whole->data, element_count(p), out);
+    bufpool_put(c->buffers, whole);
+    return true;
+}
+
+static bool fill_rows(struct courier *c, const struct part *p,
+                      unsigned char *out)
 {
     bytes_put_u32(out, p->rows->count);
     courier_payload_rows(p, out + sizeof(uint32_t));
-    if (p->rows->count > 0) {
-        p->codec->encode(p->slice->dtype, place_of(p, 0), element_count(p),
-                         out + sizeof(uint32_t) + rows_size(p));
+    out += sizeof(uint32_t) + rows_size(p);
+    if (p->rows->count == 0) {
+        return true;
     }
+    if (p->rows->from != NULL) {
+        return collect(c, p, out);
+    }
+    p->codec->encode(p->slice->dtype, place_of(p, 0), element_count(p), out);
+    return true;
 }
 
 /* A span's slices have one input each. */
@@ -149,8 +178,7 @@ bool courier_payload_fill(struct courier *c, const struct part *p,
         return true;
     }
     if (p->rows != NULL) {
-        fill_rows(p, out);
-        return true;
+        return fill_rows(c, p, out);
     }
     if (p->span > 1) {
         fill_span(c, p, out);

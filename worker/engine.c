@@ -118,7 +118,8 @@ static void free_engine(struct lane *lane)
     mem_free(e);
 }
 
-static const struct lane_duties duties = {begin, work, stop, free_engine};
+static const struct lane_duties duties = {begin, work, stop, free_engine,
+                                          .scattered = true};
 
 /* --- Start ---------------------------------------------------------------- */
 

@@ -13,12 +13,13 @@
 static bool spread(struct move *m)
 {
     size_t size = moves_row_length(&m->spec) * kv_dtype_size(m->spec.dtype);
-    const char *from = m->data[0];
+    const char *data = m->data[0];
     char *to = mem_zalloc(m->spec.shape[0], size);
 
     m->dense = to;
     for (uint32_t i = 0; to != NULL && i < m->row_count; i++) {
-        memcpy(to + (size_t)m->rows[i] * size, from + i * size, size);
+        memcpy(to + (size_t)m->rows[i] * size,
+               m->from != NULL ? m->from[i] : data + i * size, size);
     }
     m->data[0] = to;
     m->rows = NULL;
@@ -31,18 +32,19 @@ static bool split(struct move *m)
     const struct key *key = m->key;
     size_t length = moves_row_length(&m->spec);
     int64_t rows_per_slice = (int64_t)(key->slice_step / length);
+    size_t begin = 0;
 
     m->parts = mem_zalloc(key->slice_count, sizeof *m->parts);
     for (uint32_t i = 0; m->parts != NULL && i < key->slice_count; i++) {
         struct part_rows *p = &m->parts[i];
-        size_t begin, end;
 
         p->first = i * rows_per_slice;
         p->length = length;
-        begin = rows_below(m->rows, m->row_count, p->first);
-        end = rows_below(m->rows, m->row_count, p->first + rows_per_slice);
         p->rows = m->rows + begin;
-        p->count = (uint32_t)(end - begin);
+        p->from = m->from == NULL ? NULL : m->from + begin;
+        p->count = (uint32_t)rows_below(p->rows, m->row_count - begin,
+                                        p->first + rows_per_slice);
+        begin += p->count;
     }
     return m->parts != NULL;
 }

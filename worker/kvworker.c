@@ -33,6 +33,7 @@ static int take_items(struct kvw *kv, enum op_kind kind,
         return result;
     }
     if (moves) {
+        flags |= kv->lane->duties->scattered ? MOVES_SCATTERED : 0;
         status = moves_take(&kv->pool, *out, pushes, pulls, count, flags, text);
     } else {
         status = arguments_items(*out, pushes, pulls, count, &survey, text);

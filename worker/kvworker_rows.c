@@ -15,7 +15,7 @@ struct work {
     struct kvw_item *items;
     size_t item_count;
     int64_t *read;
-    struct rows_entry *entries, *spare;
+    uint64_t *marks, *spare;
 };
 
 static int refuse(const struct work *w, const struct kvw_row_pull *p,
@@ -77,7 +77,7 @@ static int take_ids(struct work *w, const struct kvw_row_pull *p,
                     const struct kvw_row_ids *ids, struct kvw_tensor *out)
 {
     struct rows_part part = {w->read, NULL, (uint32_t)ids->count};
-    struct rows_entry *sorted;
+    struct rows_marks marks = {.of = w->marks, .spare = w->spare};
     size_t bad = 0, unique;
     enum kv_status status =
         rows_read((enum kv_dtype)ids->dtype, ids->data, ids->count,
@@ -86,9 +86,11 @@ static int take_ids(struct work *w, const struct kvw_row_pull *p,
     if (status != KV_OK) {
         return bad_ids(w, p, out, status, bad);
     }
-    rows_list(&part, 1, w->entries);
-    sorted = rows_sort(w->entries, w->spare, ids->count);
-    unique = rows_unique(sorted, ids->count, w->read);
+    if (!rows_fit(out->shape[0], ids->count)) {
+        return refuse(w, p, MOVES_TOO_MANY);
+    }
+    rows_sort(&marks, &part, 1);
+    unique = rows_unique(&marks, w->read);
     if (unique > out->row_count) {
         char wrong[160];
 
@@ -135,9 +137,9 @@ static bool make_room(struct work *w, const struct kvw_row_pull *pulls,
     }
     w->items = mem_zalloc(items, sizeof *w->items);
     w->read = mem_alloc(ids * sizeof *w->read);
-    w->entries = mem_alloc(ids * sizeof *w->entries);
+    w->marks = mem_alloc(ids * sizeof *w->marks);
     w->spare = mem_alloc(ids * sizeof *w->spare);
-    return w->items != NULL && w->read != NULL && w->entries != NULL &&
+    return w->items != NULL && w->read != NULL && w->marks != NULL &&
            w->spare != NULL;
 }
 
@@ -145,7 +147,7 @@ static void free_room(struct work *w)
 {
     mem_free(w->items);
     mem_free(w->read);
-    mem_free(w->entries);
+    mem_free(w->marks);
     mem_free(w->spare);
 }
 

@@ -49,6 +49,9 @@ struct lane_duties {
 
     /* The thread has ended. */
     void (*free)(struct lane *lane);
+
+    /* Rows that are pushed may be wherever the caller has them. */
+    bool scattered;
 };
 
 struct lane {

@@ -328,7 +328,8 @@ static void free_local(struct lane *lane)
     mem_free(l);
 }
 
-static const struct lane_duties duties = {begin, work, lane_end, free_local};
+static const struct lane_duties duties = {begin, work, lane_end, free_local,
+                                          .scattered = false};
 
 static unsigned thread_count(const struct options *options)
 {

@@ -62,6 +62,16 @@ static size_t data_size(const struct kvw_tensor *t)
     return row_size(t) * (has_rows(t) ? t->row_count : t->shape[0]);
 }
 
+static uint64_t total_rows(const struct kvw_item *item)
+{
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < item->tensor_count; i++) {
+        total += item->tensors[i].row_count;
+    }
+    return total;
+}
+
 static enum kv_status refuse(const struct kvw_item *item, const char *wrong,
                              char text[ARGUMENTS_TEXT_MAX])
 {
@@ -130,33 +140,48 @@ static enum kv_status check_item(const struct kvw_item *item, bool pull,
                       "kvw_row_sparse_pull() makes them so",
                       text);
     }
+    if (status == KV_OK && !pull && has_rows(first) &&
+        !rows_fit(first->shape[0], total_rows(item))) {
+        return refuse(item, MOVES_TOO_MANY, text);
+    }
     return status;
 }
 
 /* --- Room ----------------------------------------------------------------- */
 
-static uint64_t total_rows(const struct kvw_item *item)
-{
-    uint64_t total = 0;
-
-    for (uint32_t i = 0; i < item->tensor_count; i++) {
-        total += item->tensors[i].row_count;
-    }
-    return total;
-}
-
 /* May the rows go as they are? */
-static bool as_they_are(const struct kvw_item *item, bool pull, bool copy)
+static bool as_they_are(const struct kvw_item *item, bool pull, uint32_t flags)
 {
     const struct kvw_tensor *t = item->tensors;
 
-    return pull || (!copy && item->tensor_count == 1 &&
+    return pull || ((flags & KVW_COPY) == 0 && item->tensor_count == 1 &&
                     rows_ascending(t->rows, t->row_count, INT64_MAX));
 }
 
-static size_t room_of(const struct kvw_item *item, bool pull, bool copy)
+/* May they be sent from where they are, but for those that stand twice? */
+static bool scattered(uint32_t flags)
+{
+    return (flags & MOVES_SCATTERED) != 0 && (flags & KVW_COPY) == 0;
+}
+
+static size_t merge_room(const struct kvw_item *item, uint32_t flags)
+{
+    uint64_t rows = total_rows(item);
+    size_t size = padded(item->tensor_count * sizeof(struct rows_part)) +
+                  padded(rows * sizeof(int64_t)) +
+                  2 * padded(rows * sizeof(uint64_t));
+
+    if (scattered(flags)) {
+        return size + padded(rows * sizeof(void *)) +
+               padded(rows / 2 * row_size(item->tensors));
+    }
+    return size + padded(rows * row_size(item->tensors));
+}
+
+static size_t room_of(const struct kvw_item *item, bool pull, uint32_t flags)
 {
     size_t size = padded(item->tensor_count * sizeof(void *));
+    bool copy = (flags & KVW_COPY) != 0;
 
     if (item->key.name != NULL) {
         size += padded(strlen(item->key.name) + 1);
@@ -167,41 +192,44 @@ static size_t room_of(const struct kvw_item *item, bool pull, bool copy)
         }
         return size;
     }
-    if (!as_they_are(item, pull, copy)) {
-        uint64_t rows = total_rows(item);
-
-        size += padded(item->tensor_count * sizeof(struct rows_part)) +
-                padded(rows * sizeof(int64_t)) +
-                2 * padded(rows * sizeof(struct rows_entry)) +
-                padded(rows * row_size(item->tensors));
-    }
-    return size;
+    return as_they_are(item, pull, flags) ? size
+                                          : size + merge_room(item, flags);
 }
 
 /* --- Moves ---------------------------------------------------------------- */
 
 /* Sorted and summed, in the room. */
 static void merge(struct room *room, struct move *m,
-                  const struct kvw_item *item)
+                  const struct kvw_item *item, uint32_t flags)
 {
     uint64_t total = total_rows(item);
     struct rows_part *parts =
         take(room, item->tensor_count * sizeof(struct rows_part));
     int64_t *rows = take(room, total * sizeof *rows);
-    struct rows_entry *entries = take(room, total * sizeof *entries);
-    struct rows_entry *spare = take(room, total * sizeof *spare);
-    void *data = take(room, total * row_size(item->tensors));
+    uint64_t *of = take(room, total * sizeof *of);
+    uint64_t *spare = take(room, total * sizeof *spare);
+    struct rows_marks marks = {.of = of, .spare = spare};
+    const void **from = NULL;
+    void *data;
+
+    if (scattered(flags)) {
+        from = take(room, total * sizeof *from);
+        data = take(room, total / 2 * row_size(item->tensors));
+    } else {
+        data = take(room, total * row_size(item->tensors));
+    }
 
     for (uint32_t i = 0; i < item->tensor_count; i++) {
         const struct kvw_tensor *t = &item->tensors[i];
 
         parts[i] = (struct rows_part){t->rows, t->data, (uint32_t)t->row_count};
     }
-    rows_list(parts, item->tensor_count, entries);
-    entries = rows_sort(entries, spare, total);
-    m->row_count = (uint32_t)rows_sum(entries, total, parts, m->spec.dtype,
-                                      moves_row_length(&m->spec), rows, data);
+    rows_sort(&marks, parts, item->tensor_count);
+    m->row_count =
+        (uint32_t)rows_sum(&marks, parts, m->spec.dtype,
+                           moves_row_length(&m->spec), rows, from, data);
     m->rows = rows;
+    m->from = from;
     m->data[0] = data;
     m->data_count = 1;
 }
@@ -217,7 +245,7 @@ static void take_dense(struct room *room, struct move *m,
 }
 
 static void take_move(struct room *room, struct move *m,
-                      const struct kvw_item *item, bool pull, bool copy)
+                      const struct kvw_item *item, bool pull, uint32_t flags)
 {
     static const int64_t none = 0;
     const struct kvw_tensor *t = item->tensors;
@@ -237,12 +265,12 @@ static void take_move(struct room *room, struct move *m,
         m->data[i] = item->tensors[i].data;
     }
     if (!has_rows(t)) {
-        take_dense(room, m, item, copy && !pull);
-    } else if (as_they_are(item, pull, copy)) {
+        take_dense(room, m, item, (flags & KVW_COPY) != 0 && !pull);
+    } else if (as_they_are(item, pull, flags)) {
         m->rows = t->row_count == 0 ? &none : t->rows;
         m->row_count = (uint32_t)t->row_count;
     } else {
-        merge(room, m, item);
+        merge(room, m, item, flags);
     }
 }
 
@@ -255,7 +283,7 @@ static bool left_out(const struct kvw_item *item, bool pull, uint32_t flags)
 }
 
 static enum kv_status measure(const struct kvw_item *items, size_t count,
-                              bool pull, bool copy, size_t *size,
+                              bool pull, uint32_t flags, size_t *size,
                               char text[ARGUMENTS_TEXT_MAX])
 {
     struct key_spec spec;
@@ -269,7 +297,7 @@ static enum kv_status measure(const struct kvw_item *items, size_t count,
         if (status != KV_OK) {
             return status;
         }
-        *size += sizeof(struct move) + room_of(&items[i], pull, copy);
+        *size += sizeof(struct move) + room_of(&items[i], pull, flags);
     }
     return KV_OK;
 }
@@ -279,7 +307,7 @@ enum kv_status moves_check(const struct kvw_item *items, size_t count,
 {
     size_t size = 0;
 
-    return measure(items, count, false, false, &size, text);
+    return measure(items, count, false, 0, &size, text);
 }
 
 static bool same_key(const struct kvw_key *a, const struct kvw_key *b)
@@ -309,16 +337,14 @@ static void take_moves(struct room *room, struct kvw_op *op,
                        const struct kvw_item *pulls, size_t count,
                        uint32_t flags)
 {
-    bool copy = (flags & KVW_COPY) != 0;
-
     for (size_t i = 0; i < count; i++) {
         if (pushes != NULL) {
             take_move(room, &op->moves[op->move_count++], &pushes[i], false,
-                      copy);
+                      flags);
         }
         if (pulls != NULL && !left_out(&pulls[i], true, flags)) {
             take_move(room, &op->moves[op->move_count++], &pulls[i], true,
-                      copy);
+                      flags);
         }
     }
 }
@@ -329,13 +355,12 @@ enum kv_status moves_take(struct op_pool *pool, struct kvw_op *op,
                           uint32_t flags, char text[ARGUMENTS_TEXT_MAX])
 {
     size_t sides = (size_t)(pushes != NULL) + (size_t)(pulls != NULL);
-    bool copy = (flags & KVW_COPY) != 0;
     size_t size = ALIGN; /* That the array of moves is padded by. */
     struct room room;
-    enum kv_status status = measure(pushes, count, false, copy, &size, text);
+    enum kv_status status = measure(pushes, count, false, flags, &size, text);
 
     if (status == KV_OK) {
-        status = measure(pulls, count, true, copy, &size, text);
+        status = measure(pulls, count, true, flags, &size, text);
     }
     if (status == KV_OK) {
         status = check_pairs(pushes, pulls, count, text);

@@ -23,6 +23,8 @@ struct move {
     uint32_t data_count;
     const int64_t *rows; /* Ascending; NULL: the whole value. */
     uint32_t row_count;  /* Of rows, and then data_count is 1 for a push. */
+    const void *const
+        *from; /* Where each row is; NULL: in data[0], in order. */
     /* The lane's. */
     struct key *key;
     void *dense; /* Owned: the gradient that rows stand for in a dense key. */
@@ -39,9 +41,15 @@ KV_MUST_CHECK enum kv_status moves_check(const struct kvw_item *items,
  * memory. Every item is right. */
 struct kvw_item *moves_spread(const struct kvw_item *items, size_t count);
 
+/* For moves_take(), besides a call's: rows that are pushed may stay where they
+ * are, scattered (`from`). */
+#define MOVES_SCATTERED (1u << 31)
+
+#define MOVES_TOO_MANY "it has too many rows for as many in one call"
+
 /* Fill op->moves. `pushes` or `pulls` may be NULL. A key may stand in them once
  * each, but pulls of rows any number of times. With `flags`: KVW_COPY,
- * KVW_IGNORE_SPARSE. */
+ * KVW_IGNORE_SPARSE, and MOVES_SCATTERED. */
 KV_MUST_CHECK enum kv_status moves_take(struct op_pool *pool, struct kvw_op *op,
                                         const struct kvw_item *pushes,
                                         const struct kvw_item *pulls,

@@ -62,13 +62,47 @@ enum kv_status rows_read(enum kv_dtype dtype, const void *in, size_t count,
 
 /* --- Sorting -------------------------------------------------------------- */
 
-static void sort_by_digit(const struct rows_entry *in, struct rows_entry *out,
-                          size_t count, unsigned shift)
+static unsigned bits_of(uint64_t count)
+{
+    return count < 2 ? 1 : 64 - (unsigned)__builtin_clzll(count - 1);
+}
+
+bool rows_fit(uint64_t limit, uint64_t count)
+{
+    return bits_of(limit) + bits_of(count) <= 64;
+}
+
+/* Returns all rows, one on the other. */
+static uint64_t mark(struct rows_marks *m, const struct rows_part *parts,
+                     size_t part_count)
+{
+    uint64_t all = 0;
+    size_t count = 0;
+
+    for (size_t p = 0; p < part_count; p++) {
+        count += parts[p].count;
+    }
+    m->place_bits = bits_of(count);
+    m->count = 0;
+    for (size_t p = 0; p < part_count; p++) {
+        for (uint32_t i = 0; i < parts[p].count; i++) {
+            uint64_t row = (uint64_t)parts[p].rows[i];
+
+            m->of[m->count] = row << m->place_bits | m->count;
+            m->count++;
+            all |= row;
+        }
+    }
+    return all;
+}
+
+static void sort_by_digit(struct rows_marks *m, unsigned shift)
 {
     size_t begin[DIGITS] = {0}, sum = 0;
+    uint64_t *sorted = m->spare;
 
-    for (size_t i = 0; i < count; i++) {
-        begin[(uint64_t)in[i].row >> shift & (DIGITS - 1)]++;
+    for (size_t i = 0; i < m->count; i++) {
+        begin[m->of[i] >> shift & (DIGITS - 1)]++;
     }
     for (size_t digit = 0; digit < DIGITS; digit++) {
         size_t here = begin[digit];
@@ -76,83 +110,84 @@ static void sort_by_digit(const struct rows_entry *in, struct rows_entry *out,
         begin[digit] = sum;
         sum += here;
     }
-    for (size_t i = 0; i < count; i++) {
-        out[begin[(uint64_t)in[i].row >> shift & (DIGITS - 1)]++] = in[i];
+    for (size_t i = 0; i < m->count; i++) {
+        sorted[begin[m->of[i] >> shift & (DIGITS - 1)]++] = m->of[i];
     }
+    m->spare = m->of;
+    m->of = sorted;
 }
 
-struct rows_entry *rows_sort(struct rows_entry *entries,
-                             struct rows_entry *spare, size_t count)
+void rows_sort(struct rows_marks *m, const struct rows_part *parts,
+               size_t part_count)
 {
+    uint64_t all = mark(m, parts, part_count);
     bool sorted = true;
-    uint64_t all = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        all |= (uint64_t)entries[i].row;
-        sorted = sorted && (i == 0 || entries[i - 1].row <= entries[i].row);
+    for (size_t i = 1; sorted && i < m->count; i++) {
+        sorted = m->of[i - 1] < m->of[i];
     }
     for (unsigned shift = 0; !sorted && shift < 64 && all >> shift != 0;
          shift += DIGIT_BITS) {
-        struct rows_entry *from = entries;
-
-        sort_by_digit(from, spare, count, shift);
-        entries = spare;
-        spare = from;
+        sort_by_digit(m, m->place_bits + shift);
     }
-    return entries;
 }
 
 /* --- Merging -------------------------------------------------------------- */
 
-void rows_list(const struct rows_part *parts, size_t part_count,
-               struct rows_entry *out)
+static int64_t row_of(const struct rows_marks *m, size_t i)
 {
-    for (size_t p = 0; p < part_count; p++) {
-        for (uint32_t i = 0; i < parts[p].count; i++) {
-            *out++ = (struct rows_entry){parts[p].rows[i], (uint32_t)p, i};
-        }
-    }
+    return (int64_t)(m->of[i] >> m->place_bits);
 }
 
-size_t rows_unique(const struct rows_entry *entries, size_t count, int64_t *out)
+size_t rows_unique(const struct rows_marks *m, int64_t *out)
 {
     size_t unique = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        if (i == 0 || entries[i].row != entries[i - 1].row) {
-            out[unique++] = entries[i].row;
+    for (size_t i = 0; i < m->count; i++) {
+        int64_t row = row_of(m, i);
+
+        if (unique == 0 || row != out[unique - 1]) {
+            out[unique++] = row;
         }
     }
     return unique;
 }
 
-/* Inlined, because gcc drops calls of functions that do no more than this. */
-KV_TEMPLATE void fetch(const struct rows_entry *e,
-                       const struct rows_part *parts, size_t size)
+static const void *data_of(const struct rows_marks *m, size_t i,
+                           const struct rows_part *parts, size_t size)
 {
-    const char *row = (const char *)parts[e->part].data + e->at * size;
+    size_t place = (size_t)(m->of[i] & ((UINT64_C(1) << m->place_bits) - 1));
 
+    while (place >= parts->count) {
+        place -= parts->count;
+        parts++;
+    }
+    return (const char *)parts->data + place * size;
+}
+
+/* Inlined, because gcc drops calls of functions that do no more than this. */
+KV_TEMPLATE void fetch(const void *row, size_t size)
+{
     for (size_t at = 0; at < size && at < FETCHED_MAX; at += 64) {
-        __builtin_prefetch(row + at);
+        __builtin_prefetch((const char *)row + at);
     }
 }
 
-/* `count` of the same row. */
-static void sum_same(const struct rows_entry *entries, size_t count,
+/* `count` of the same row, from the first on. */
+static void sum_same(const struct rows_marks *m, size_t first, size_t count,
                      const struct rows_part *parts, enum kv_dtype dtype,
                      size_t length, void *out)
 {
     const void *inputs[SUMMED_MAX];
     size_t size = length * kv_dtype_size(dtype), used = 0;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = first; i < first + count; i++) {
         if (used == SUMMED_MAX) {
             kv_sum(dtype, out, inputs, used, length);
             inputs[0] = out;
             used = 1;
         }
-        inputs[used++] =
-            (const char *)parts[entries[i].part].data + entries[i].at * size;
+        inputs[used++] = data_of(m, i, parts, size);
     }
     if (used == 1) {
         memcpy(out, inputs[0], size);
@@ -161,26 +196,55 @@ static void sum_same(const struct rows_entry *entries, size_t count,
     }
 }
 
-size_t rows_sum(const struct rows_entry *entries, size_t count,
-                const struct rows_part *parts, enum kv_dtype dtype,
-                size_t length, int64_t *out, void *data)
+/* How many are of the row at `first`. */
+static size_t same_as(const struct rows_marks *m, size_t first)
+{
+    size_t same = 1;
+
+    while (first + same < m->count &&
+           row_of(m, first + same) == row_of(m, first)) {
+        same++;
+    }
+    return same;
+}
+
+size_t rows_sum(const struct rows_marks *m, const struct rows_part *parts,
+                enum kv_dtype dtype, size_t length, int64_t *out,
+                const void **from, void *data)
 {
     size_t size = length * kv_dtype_size(dtype), unique = 0;
     char *to = data;
 
-    for (size_t i = 0, same; i < count; i += same) {
-        for (same = 1;
-             i + same < count && entries[i + same].row == entries[i].row;) {
-            same++;
+    for (size_t i = 0, same; i < m->count; i += same) {
+        same = same_as(m, i);
+        out[unique] = row_of(m, i);
+        if (from != NULL && same == 1) {
+            from[unique++] = data_of(m, i, parts, size);
+            continue;
         }
-        for (size_t n = i; n < i + same && count - n > ROWS_AHEAD; n++) {
-            fetch(&entries[n + ROWS_AHEAD], parts, size);
+        for (size_t n = i; n < i + same && m->count - n > ROWS_AHEAD; n++) {
+            fetch(data_of(m, n + ROWS_AHEAD, parts, size), size);
         }
-        out[unique] = entries[i].row;
-        sum_same(entries + i, same, parts, dtype, length, to + unique * size);
+        sum_same(m, i, same, parts, dtype, length, to);
+        if (from != NULL) {
+            from[unique] = to;
+        }
         unique++;
+        to += size;
     }
     return unique;
+}
+
+void rows_copy(const void *const *from, size_t count, size_t size, void *out)
+{
+    char *to = out;
+
+    for (size_t i = 0; i < count; i++, to += size) {
+        if (count - i > ROWS_AHEAD) {
+            fetch(from[i + ROWS_AHEAD], size);
+        }
+        memcpy(to, from[i], size);
+    }
 }
 
 size_t rows_below(const int64_t *rows, size_t count, int64_t row)

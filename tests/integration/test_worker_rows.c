@@ -122,6 +122,31 @@ static void test_rows_that_stand_twice_are_summed(void **state)
     expect_row(0, "t", 5, 0);
 }
 
+/* More than one codec's blocks of them, which lie anywhere. */
+static void test_rows_in_any_order_are_compressed(void **state)
+{
+    static float gradient[SOME * LENGTH];
+    struct kvw_tensor t = kvw_f32_rows(gradient, rows[0], SOME, ROWS, LENGTH);
+    struct kvw_item item = {kvw_str("t"), &t, 1};
+
+    (void)state;
+    init_table("t", 0);
+    expect_ok(c.kv[0], kvw_set_gradient_compression(c.kv[0], "type=fp16"));
+    expect_ok(c.kv[1], kvw_set_gradient_compression(c.kv[1], "type=fp16"));
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", "lr=1"));
+    for (int i = 0; i < SOME; i++) { /* Each row but the last two once. */
+        rows[0][i] = (int64_t)(SOME - 2 - (i < SOME - 1 ? i : 0)) * 4000;
+        fill(gradient + i * LENGTH, LENGTH, 1 + (float)i / 64 + 1e-6f);
+    }
+    expect_ok(c.kv[0], kvw_push(c.kv[0], &item, 1, NULL, NULL));
+    push_nothing(1, "t");
+    wait_all();
+    expect_row(0, "t", (SOME - 2) * 4000, -1 - (1 + (SOME - 1) / 64.0f));
+    for (int i = 1; i < SOME - 1; i++) {
+        expect_row(1, "t", (int64_t)(SOME - 2 - i) * 4000, -1 - (float)i / 64);
+    }
+}
+
 static void test_a_copied_push_is_free_at_return(void **state)
 {
     struct kvw_tensor t = some(0, 2);
@@ -370,6 +395,7 @@ int main(void)
         ROWS_TEST(test_rows_of_both_ranks_are_summed),
         ROWS_TEST(test_a_pull_sees_the_round_of_the_push_before_it),
         ROWS_TEST(test_rows_that_stand_twice_are_summed),
+        ROWS_TEST(test_rows_in_any_order_are_compressed),
         ROWS_TEST(test_a_copied_push_is_free_at_return),
         ROWS_TEST(test_a_dense_gradient_reaches_every_row),
         ROWS_TEST(test_rows_reach_a_dense_value),

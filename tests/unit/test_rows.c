@@ -72,8 +72,9 @@ static void test_a_row_out_of_range_is_pointed_at(void **state)
 struct fixture {
     int64_t rows[2][COUNT_MAX];
     float data[2][COUNT_MAX][LENGTH];
-    struct rows_entry entries[2 * COUNT_MAX], spare[2 * COUNT_MAX];
+    uint64_t of[2 * COUNT_MAX], spare[2 * COUNT_MAX];
     int64_t out[2 * COUNT_MAX];
+    const void *from[2 * COUNT_MAX];
     float sums[2 * COUNT_MAX][LENGTH];
     /* The reference. */
     float table[LIMIT][LENGTH];
@@ -88,11 +89,39 @@ static void add(struct fixture *f, int64_t row, const float *data)
     f->there[row] = true;
 }
 
+static void expect_sums(const struct fixture *f, size_t unique, int64_t limit)
+{
+    assert_true(rows_ascending(f->out, unique, limit));
+    for (size_t i = 0; i < unique; i++) {
+        assert_true(f->there[f->out[i]]);
+        assert_memory_equal(f->sums[i], f->table[f->out[i]], sizeof f->sums[i]);
+    }
+}
+
+/* Rows that stand once are where they were; of the others each has a sum. */
+static void expect_scattered(struct fixture *f, const struct rows_marks *marks,
+                             const struct rows_part *parts, int64_t limit)
+{
+    float(*sums)[LENGTH] = calloc(marks->count / 2 + 1, sizeof *sums);
+    size_t once = 0, unique = rows_sum(marks, parts, KV_F32, LENGTH, f->out,
+                                       f->from, sums);
+
+    for (size_t i = 0; i < unique; i++) {
+        const float *row = f->from[i];
+
+        once += row < sums[0] || row >= sums[marks->count / 2];
+    }
+    assert_true(unique - once <= marks->count - unique);
+    rows_copy(f->from, unique, sizeof *sums, f->sums);
+    expect_sums(f, unique, limit);
+    free(sums);
+}
+
 static void play(struct fixture *f, uint64_t *x, int64_t limit)
 {
     struct rows_part parts[2];
-    size_t total = 0, unique, seen = 0;
-    struct rows_entry *sorted;
+    struct rows_marks marks = {.of = f->of, .spare = f->spare};
+    size_t unique, seen = 0;
 
     memset(f->there, 0, sizeof f->there);
     for (int p = 0; p < 2; p++) {
@@ -106,22 +135,17 @@ static void play(struct fixture *f, uint64_t *x, int64_t limit)
             add(f, f->rows[p][i], f->data[p][i]);
         }
         parts[p] = (struct rows_part){f->rows[p], f->data[p], count};
-        total += count;
     }
-    rows_list(parts, 2, f->entries);
-    sorted = rows_sort(f->entries, f->spare, total);
-    unique = rows_sum(sorted, total, parts, KV_F32, LENGTH, f->out, f->sums);
-    assert_true(rows_ascending(f->out, unique, limit));
-    for (size_t i = 0; i < unique; i++) {
-        assert_true(f->there[f->out[i]]);
-        assert_memory_equal(f->sums[i], f->table[f->out[i]], sizeof f->sums[i]);
-    }
+    rows_sort(&marks, parts, 2);
+    unique = rows_sum(&marks, parts, KV_F32, LENGTH, f->out, NULL, f->sums);
+    expect_sums(f, unique, limit);
+    expect_scattered(f, &marks, parts, limit);
     for (int64_t row = 0; row < limit; row++) {
         assert_int_equal(rows_below(f->out, unique, row), seen);
         seen += f->there[row];
     }
     assert_int_equal(seen, unique);
-    assert_int_equal(rows_unique(sorted, total, f->out), unique);
+    assert_int_equal(rows_unique(&marks, f->out), unique);
     assert_true(rows_ascending(f->out, unique, limit));
 }
 
@@ -139,18 +163,30 @@ static void test_rows_are_summed_in_the_order_given(void **state)
 
 static void test_large_numbers_are_sorted(void **state)
 {
-    struct rows_entry e[] = {{INT64_C(1) << 40, 0, 0},
-                             {3, 0, 1},
-                             {(INT64_C(1) << 40) - 1, 0, 2},
-                             {INT64_MAX, 0, 3},
-                             {3, 0, 4}};
-    struct rows_entry spare[5], *sorted = rows_sort(e, spare, 5);
-    uint32_t order[] = {1, 4, 2, 0, 3};
+    const int64_t least = 3, large = INT64_C(1) << 40;
+    int64_t rows[] = {large, least, large - 1, (INT64_C(1) << 61) - 1, least};
+    int64_t sorted[] = {least, large - 1, large, (INT64_C(1) << 61) - 1},
+            out[5];
+    struct rows_part part = {rows, NULL, 5};
+    uint64_t of[5], spare[5];
+    struct rows_marks marks = {.of = of, .spare = spare};
 
     (void)state;
-    for (int i = 0; i < 5; i++) {
-        assert_int_equal(sorted[i].at, order[i]);
-    }
+    rows_sort(&marks, &part, 1);
+    assert_int_equal(rows_unique(&marks, out), 4);
+    assert_memory_equal(out, sorted, sizeof sorted);
+}
+
+static void test_rows_and_places_share_a_word(void **state)
+{
+    (void)state;
+    assert_true(rows_fit(UINT64_C(1) << 61, 8));
+    assert_false(rows_fit((UINT64_C(1) << 61) + 1, 8));
+    assert_false(rows_fit(UINT64_C(1) << 61, 9));
+    assert_true(rows_fit(UINT64_C(1) << 40, 1 << 24));
+    assert_true(rows_fit(1, 0));
+    assert_true(rows_fit(UINT64_C(1) << 63, 1));
+    assert_false(rows_fit(UINT64_MAX, 1));
 }
 
 int main(void)
@@ -161,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_a_row_out_of_range_is_pointed_at),
         cmocka_unit_test(test_rows_are_summed_in_the_order_given),
         cmocka_unit_test(test_large_numbers_are_sorted),
+        cmocka_unit_test(test_rows_and_places_share_a_word),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
