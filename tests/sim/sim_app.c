@@ -17,37 +17,45 @@ static void on_opened(struct request *r, enum kv_status status,
     const struct plan *p = &w->sim->plan;
     uint32_t i = (uint32_t)(r - w->opens);
     const struct plan_slice *plan = &p->slice[i];
-    struct slice *s = &w->slices[i];
+    struct slice *s = sim_slice(w, i);
     uint64_t low, high;
 
     (void)payload;
     (void)payload_size;
+    w->answered++;
+    if (status == KV_EAGAIN) {
+        sim_delete_refused(w, i, KV_ENOTFOUND, text);
+        return;
+    }
     if (status != KV_OK || reply->kind != MESSAGE_OPENED) {
         sim_fail(w->sim, "rank %u cannot open slice %u: %s", w->rank, i, text);
     }
+    w->pushed[i] = sim_version(w, i, reply->opened.round);
     sim_member_bounds(w, i, &low, &high);
-    if (reply->opened.round < low || reply->opened.round > high) {
+    if (w->pushed[i] < low || w->pushed[i] > high) {
         sim_fail(w->sim, "rank %u finds slice %u at round %u in step %u",
-                 w->rank, i, (unsigned)reply->opened.round, w->saved.step);
+                 w->rank, i, w->pushed[i], w->saved.step);
     }
     s->slot = reply->opened.slot;
     s->pushed = reply->opened.round;
     s->dtype = plan->dtype;
     s->count = (uint32_t)plan->count;
-    w->pushed[i] = (uint32_t)reply->opened.round;
     KV_CHECK(courier_add_slice(w->lanes[plan->shard].courier, s) == KV_OK);
-    w->answered++;
 }
 
-static void open_slice(struct sim_worker *w, uint32_t i)
+void sim_open_slice(struct sim_worker *w, uint32_t i)
 {
-    const struct plan_slice *plan = &w->sim->plan.slice[i];
+    const struct plan *p = &w->sim->plan;
+    const struct plan_slice *plan = &p->slice[i];
     struct request *r = &w->opens[i];
+    bool again = w->reborn && p->deleted[i];
+    uint32_t first = again ? p->delete_step : 0;
 
     memset(r, 0, sizeof *r);
     r->message.kind = MESSAGE_OPEN;
-    r->message.open.key_id = i / 2;
+    r->message.open.key_id = i / 2 + (again ? SIM_AGAIN : 0);
     r->message.open.slice = i % 2;
+    r->message.open.deletions = again ? PLAN_SLICES_MAX : 0;
     r->message.open.dtype = plan->dtype;
     r->message.open.count = plan->count;
     r->message.open.slices = plan_key_slices(&w->sim->plan, i);
@@ -55,8 +63,8 @@ static void open_slice(struct sim_worker *w, uint32_t i)
     if (w->rank == 0) {
         void *value = mem_alloc(plan->size);
 
-        plan_first_value(&w->sim->plan, i, value);
-        if (w->saved.step > 0) {
+        plan_first_value(p, i, again, value);
+        if (w->saved.step > first) {
             memset(value, 0x11, plan->size); /* It is there; nobody looks. */
         }
         r->payload = value;
@@ -65,16 +73,17 @@ static void open_slice(struct sim_worker *w, uint32_t i)
     r->done = on_opened;
     r->owner = w;
     courier_request(w->lanes[plan->shard].courier, r);
-    w->asked++;
 }
 
 static bool open_next(struct sim_worker *w)
 {
     const struct plan *p = &w->sim->plan;
 
+    w->reborn = w->saved.dropped;
+    w->renewed = w->saved.dropped;
     if (w->asked < p->slices) {
         /* Each rank in an order of its own. */
-        open_slice(w, (w->asked + w->rank * 3) % p->slices);
+        sim_open_slice(w, (w->asked++ + w->rank * 3) % p->slices);
         return true;
     }
     if (w->answered < p->slices) {
@@ -241,7 +250,7 @@ static bool enter_step(struct sim_worker *w, bool *acted)
     if (together && !sim_all_are_at(w->sim, step)) {
         return false;
     }
-    if (!set_again(w, acted)) {
+    if (!set_again(w, acted) || !sim_delete_enter(w, acted)) {
         return false;
     }
     return step == 0 || step != p->hyper_step || lower_rate(w, acted);

@@ -1,7 +1,8 @@
 /**
  * sim_app - what the training program of a worker does: open, set the
- * optimizer (sim_app.c), leave the rounds and come back (sim_member.c), step by
- * step push gradients and pull values (sim_step.c).
+ * optimizer (sim_app.c), leave the rounds and come back (sim_member.c), delete
+ * keys and make them again (sim_delete.c), step by step push gradients and pull
+ * values (sim_step.c).
  *
  * Thread:  one.
  */
@@ -27,6 +28,16 @@ void sim_member_bounds(const struct sim_worker *w, uint32_t slice,
 void sim_step_begin(struct sim_worker *w);
 void sim_step_submit(struct sim_worker *w);
 void sim_step_end(struct sim_worker *w);
+
+/* Open the slice that the app means now. Answered in any case. */
+void sim_open_slice(struct sim_worker *w, uint32_t i);
+
+/* Delete what the plan says, or learn of it, and make it again. */
+bool sim_delete_enter(struct sim_worker *w, bool *acted);
+
+/* The server says that a slice is gone, or else refuses it. */
+void sim_delete_refused(struct sim_worker *w, uint32_t i, enum kv_status status,
+                        const char *text);
 
 void sim_app_part_done(struct sim_worker *w, struct part *p,
                        enum kv_status status, const char *text, uint64_t round);

@@ -8,7 +8,32 @@
 
 static uint32_t slice_of(const struct entry *e)
 {
-    return e->key_id * 2 + e->slice;
+    return e->key_id % SIM_AGAIN * 2 + e->slice;
+}
+
+/* Of the slice, through both lives of its key. */
+static uint64_t version_of(const struct sim_server *s, const struct entry *e,
+                           uint64_t round)
+{
+    const struct plan *p = &s->sim->plan;
+    uint32_t slice = slice_of(e);
+    bool again = e->key_id >= SIM_AGAIN;
+    uint64_t deletion = again ? plan_last_deletion(p, slice) : 0;
+
+    if (round >> KV_ROUND_BITS != deletion) {
+        sim_fail(s->sim, "slice %u is in life %u instead of %u", slice,
+                 (unsigned)(round >> KV_ROUND_BITS), (unsigned)deletion);
+    }
+    return message_rounds(round) +
+           (again ? p->slice[slice].before[p->delete_step] : 0);
+}
+
+/* In that slot; NULL: nothing. */
+static const struct entry *entry_at(const struct sim_server *s, uint32_t slot)
+{
+    const struct entry *e = shard_entry(s->shard, slot);
+
+    return e == NULL || e->record == NULL ? NULL : e;
 }
 
 /* Not what the shard believes: what a restart would find. */
@@ -29,10 +54,14 @@ static uint64_t committed(const struct sim_server *s, const struct entry *e,
 static void check_ack(struct sim_server *s, uint32_t rank, uint32_t slot,
                       uint64_t round)
 {
-    const struct entry *e = shard_entry(s->shard, slot);
+    const struct entry *e = entry_at(s, slot);
 
-    if (e == NULL || slot >= PLAN_SLICES_MAX) {
+    if (slot >= PLAN_SLICES_MAX ||
+        (e == NULL && s->sim->plan.delete_step == 0)) {
         sim_fail(s->sim, "shard %u acknowledges slot %u", s->index, slot);
+    }
+    if (e == NULL || round < e->first_round) {
+        return; /* Written before the slice was deleted, and sent after it. */
     }
     if (committed(s, e, rank) < round) {
         sim_fail(s->sim,
@@ -101,23 +130,23 @@ static void check_value(struct sim_server *s, const struct entry *e)
     const struct plan *p = &s->sim->plan;
     const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(e)];
     const struct plan_slice *slice = &p->slice[slice_of(e)];
-    const struct value *v = stored(s, e);
+    uint64_t version = version_of(s, e, stored(s, e)->round);
     const unsigned char *right;
 
-    if (v->round > o->rounds || e->count != slice->count) {
+    if (version > o->rounds || e->count != slice->count) {
         sim_fail(s->sim, "slice %u has %u rounds of %u", slice_of(e),
-                 (unsigned)v->round, (unsigned)o->rounds);
+                 (unsigned)version, (unsigned)o->rounds);
     }
-    right = o->value[p->async ? 0 : v->round];
-    if (p->async && v->round == o->rounds) {
+    right = o->value[p->async ? 0 : version];
+    if (p->async && version == o->rounds) {
         right = o->value[slice->before[p->steps]];
-    } else if (p->async && v->round > 0) {
+    } else if (p->async && version > 0) {
         return; /* Some order of some pushes. */
     }
     read_weights(s, e, weights);
     if (memcmp(weights, right, slice->size) != 0) {
         sim_fail(s->sim, "slice %u has wrong weights after round %u",
-                 slice_of(e), (unsigned)v->round);
+                 slice_of(e), (unsigned)version);
     }
 }
 
@@ -138,8 +167,11 @@ static void check_fence(struct sim_server *s)
 void sim_audit_recovered(struct sim_server *s)
 {
     for (uint32_t slot = 0; slot < s->shard->slots; slot++) {
-        const struct entry *e = shard_entry(s->shard, slot);
+        const struct entry *e = entry_at(s, slot);
 
+        if (e == NULL) {
+            continue; /* Deleted. */
+        }
         check_value(s, e);
         for (uint32_t rank = 0; rank < s->sim->plan.workers; rank++) {
             if (committed(s, e, rank) < s->acked[slot][rank]) {
@@ -162,18 +194,22 @@ static void check_state(struct sim_server *s, const struct entry *e)
     const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(e)];
     const struct value *v = stored(s, e);
 
-    if (v->round != o->rounds) {
+    if (version_of(s, e, v->round) != o->rounds) {
         sim_fail(s->sim, "slice %u ends with %u rounds instead of %u",
-                 slice_of(e), (unsigned)v->round, (unsigned)o->rounds);
+                 slice_of(e), (unsigned)message_rounds(v->round),
+                 (unsigned)o->rounds);
     }
     if (v->updates != o->updates) {
         sim_fail(s->sim, "slice %u ends with %u updates instead of %u",
                  slice_of(e), (unsigned)v->updates, (unsigned)o->updates);
     }
-    for (unsigned i = 0; o->updates > 0 && i < o->states; i++) {
+    if (o->updates > 0 && v->form.slots != o->states) {
+        sim_fail(s->sim, "slice %u ends with %u arrays of state instead of %u",
+                 slice_of(e), v->form.slots, o->states);
+    }
+    for (unsigned i = 0; v->form.slots > 0 && i < o->states; i++) {
         read_state(s, e, i, state);
-        if (v->form.slots != o->states ||
-            memcmp(state, o->state[i], e->count * sizeof(float)) != 0) {
+        if (memcmp(state, o->state[i], e->count * sizeof(float)) != 0) {
             sim_fail(s->sim, "slice %u ends with wrong optimizer state",
                      slice_of(e));
         }
@@ -205,10 +241,12 @@ void sim_audit_blocks(struct sim_server *s)
         offset += sizeof *b + b->size;
     }
     for (uint32_t slot = 0; slot < s->shard->slots; slot++) {
-        const struct entry *e = shard_entry(s->shard, slot);
+        const struct entry *e = entry_at(s, slot);
 
-        right += e->row_length > 0 ? 3 : 2;
-        right += e->own != NULL ? 1 : 0;
+        if (e != NULL) {
+            right += e->row_length > 0 ? 3 : 2;
+            right += e->own != NULL ? 1 : 0;
+        }
     }
     right += s->sim->plan.optimizer != NULL ? 1 : 0;
     if (held != right) {
@@ -230,8 +268,11 @@ void sim_audit_final(struct sim_server *s)
                  s->shard->slots, slices);
     }
     for (uint32_t slot = 0; slot < slices; slot++) {
-        const struct entry *e = shard_entry(s->shard, slot);
+        const struct entry *e = entry_at(s, slot);
 
+        if (e == NULL) {
+            sim_fail(s->sim, "slot %u of shard %u is empty", slot, s->index);
+        }
         check_value(s, e);
         check_state(s, e);
     }

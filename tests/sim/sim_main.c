@@ -70,6 +70,7 @@ static void count(struct report *r, const struct sim *sim)
     r->faults.stale += sim->faults.stale;
     r->faults.spans += sim->faults.spans;
     r->faults.spoiled += sim->faults.spoiled;
+    r->faults.gone += sim->faults.gone;
 }
 
 static void play(struct report *r, uint64_t seed, const char *dir, bool verbose)
@@ -185,10 +186,11 @@ static bool summarize(const struct options *o, const struct report *reports,
            " servers and %" PRIu64 " workers killed, %" PRIu64
            " intruders, %" PRIu64 " stale turned away, %" PRIu64
            " waits and %" PRIu64 " sheddings, %" PRIu64 " spans, %" PRIu64
-           " pushes left out, trace %016" PRIx64 ", %.1f s: %s\n",
+           " pushes left out, %" PRIu64 " slices found gone, trace %016" PRIx64
+           ", %.1f s: %s\n",
            o->first, o->last, all.seeds, all.steps, f->cuts, f->halves,
            f->kills, f->crashes, f->intruders, f->stale, f->waits, f->sheds,
-           f->spans, f->spoiled, all.trace, seconds,
+           f->spans, f->spoiled, f->gone, all.trace, seconds,
            all.failed ? "FAILED" : "ok");
     return !all.failed;
 }

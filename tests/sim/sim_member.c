@@ -25,9 +25,9 @@ static void take_rounds(struct sim_worker *w)
     for (uint32_t i = 0; i < p->slices; i++) {
         uint32_t right = p->slice[i].before[w->saved.step];
 
-        if (w->slices[i].pushed != right) {
+        if (sim_slice(w, i)->pushed != right) {
             sim_fail(w->sim, "rank %u is back at round %u of slice %u, not %u",
-                     w->rank, (unsigned)w->slices[i].pushed, i, right);
+                     w->rank, (unsigned)sim_slice(w, i)->pushed, i, right);
         }
         w->pushed[i] = right;
     }
@@ -100,4 +100,10 @@ void sim_member_bounds(const struct sim_worker *w, uint32_t slice,
     }
     *low = p->slice[slice].before[first];
     *high = p->slice[slice].before[last];
+    if (p->deleted[slice] && !w->reborn) { /* The last version of that life. */
+        uint64_t end = p->slice[slice].before[p->delete_step] - 1;
+
+        *low = *low < end ? *low : end;
+        *high = *high < end ? *high : end;
+    }
 }

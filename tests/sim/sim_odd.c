@@ -18,6 +18,7 @@ bool sim_resets(const struct plan *p, uint32_t slice, uint32_t round)
 
     return !p->async && !p->measured && p->seed % RESET_JOBS == 0 &&
            plan_draw(&state) % RESET_ROUNDS == 0 &&
+           !plan_reborn(p, slice, round) &&
            !p->away[0][plan_step_of(p, slice, round)];
 }
 

@@ -54,12 +54,16 @@ static const void *base_of(const struct plan *p, const struct oracle_slice *o,
     static unsigned char packed[PLAN_COUNT_MAX * ELEMENT_MAX];
     static unsigned char base[PLAN_COUNT_MAX * ELEMENT_MAX];
     const struct plan_slice *s = &p->slice[slice];
+    uint32_t first = 0;
 
     if (s->rows == 0) {
         return o->value[p->base[rank][step][slice]];
     }
-    memcpy(base, o->value[0], s->size);
-    for (uint32_t i = 0; i < step; i++) {
+    if (p->deleted[slice] && step >= p->delete_step) {
+        first = p->delete_step;
+    }
+    memcpy(base, o->value[first == 0 ? 0 : s->before[first]], s->size);
+    for (uint32_t i = first; i < step; i++) {
         const struct plan_ops *ops = &p->ops[rank][i][slice];
 
         if (ops->count > 0 && ops->pull[ops->count - 1] && !p->away[rank][i]) {
@@ -243,7 +247,11 @@ static void leave_out(struct folding *f, uint32_t round)
 static void begin_anew(const struct plan *p, struct folding *f, uint32_t round)
 {
     f->o->value[round] = allocate(f->s->size);
-    sim_reset_value(p, f->slice, round, f->o->value[round]);
+    if (plan_reborn(p, f->slice, round)) {
+        plan_first_value(p, f->slice, true, f->o->value[round]);
+    } else {
+        sim_reset_value(p, f->slice, round, f->o->value[round]);
+    }
     f->o->updates = 0;
     for (unsigned i = 0; i < f->o->states; i++) {
         memset(f->o->state[i], 0, f->s->count * sizeof(float));
@@ -255,7 +263,7 @@ static void fold_round(const struct plan *p, struct folding *f, uint32_t count,
 {
     uint32_t culprit;
 
-    if (sim_resets(p, f[0].slice, round)) {
+    if (plan_reborn(p, f[0].slice, round) || sim_resets(p, f[0].slice, round)) {
         begin_anew(p, f, round); /* Not of a key of two. */
         return;
     }
@@ -349,7 +357,7 @@ void oracle_make(struct oracle *o, const struct plan *p)
         struct oracle_slice *out = &o->slice[slice];
 
         out->value[0] = allocate(s->size);
-        plan_first_value(p, slice, out->value[0]);
+        plan_first_value(p, slice, false, out->value[0]);
         for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
             out->state[i] = allocate(s->count * sizeof(float));
         }

@@ -138,6 +138,9 @@ static void make_steps(struct plan *p, uint64_t *random, uint32_t rank,
     for (uint32_t step = 0; step < p->steps; step++) {
         struct plan_ops *ops = &p->ops[rank][step][slice];
 
+        if (p->deleted[slice] && step == p->delete_step) {
+            base = p->slice[slice].before[step];
+        }
         p->base[rank][step][slice] = base;
         make_ops(ops, random,
                  p->away[rank][step] ? 0 : p->slice[slice].pushes[step]);
@@ -174,6 +177,51 @@ static void choose_away(struct plan *p)
             make_away(p, rank, &random);
         }
     }
+}
+
+/* Drawn apart, too. Nobody is away then, and no number changes. */
+static void choose_deleted(struct plan *p)
+{
+    uint64_t random = p->seed ^ UINT64_C(0x3c6ef372fe94f82b);
+
+    if (p->async || p->measured || p->hyper_step > 0 || p->seed % 3 == 0 ||
+        below(&random, 3) > 0) {
+        return;
+    }
+    p->delete_step = between(&random, 1, p->steps - 1);
+    for (uint32_t i = 0; i < p->slices; i++) {
+        struct plan_slice *s = &p->slice[i];
+
+        p->deleted[i] =
+            i % 2 == 1 ? p->deleted[i - 1] : i == 0 || below(&random, 2) == 0;
+        for (uint32_t step = p->delete_step; p->deleted[i] && step <= p->steps;
+             step++) {
+            s->before[step]++;
+        }
+    }
+}
+
+bool plan_reborn(const struct plan *p, uint32_t slice, uint32_t version)
+{
+    return p->deleted[slice] &&
+           version == p->slice[slice].before[p->delete_step];
+}
+
+uint64_t plan_deletion(const struct plan *p, uint32_t slice)
+{
+    return p->slice[slice].key_id + 1;
+}
+
+uint64_t plan_last_deletion(const struct plan *p, uint32_t slice)
+{
+    uint64_t last = 0;
+
+    for (uint32_t i = 0; i < p->slices; i++) {
+        if (p->deleted[i] && p->slice[i].shard == p->slice[slice].shard) {
+            last = plan_deletion(p, i);
+        }
+    }
+    return last;
 }
 
 bool plan_comes_back(const struct plan *p, uint32_t rank, uint32_t step)
@@ -328,6 +376,7 @@ void plan_make(struct plan *p, uint64_t seed)
             join_key(&p->slice[i]);
         }
     }
+    choose_deleted(p);
     for (uint32_t rank = 0; rank < p->workers; rank++) {
         p->inputs[rank] = below(&random, 4) == 0 ? 2 : 1;
         p->codec[rank] = below(&random, 4) == 0 ? fp16 : NULL;
@@ -336,6 +385,10 @@ void plan_make(struct plan *p, uint64_t seed)
         }
     }
     make_weather(&p->weather, &random);
+    if (p->delete_step > 0 && p->seed % 2 == 0) {
+        p->weather.kill = 1000; /* That hurts at one step only. */
+        p->weather.crash = 400;
+    }
     if (p->measured) {
         p->weather.crash = 0;
     }
@@ -414,13 +467,15 @@ void plan_gradient(const struct plan *p, uint32_t rank, uint32_t slice,
     }
 }
 
-void plan_first_value(const struct plan *p, uint32_t slice, void *out)
+void plan_first_value(const struct plan *p, uint32_t slice, bool again,
+                      void *out)
 {
     static float value[PLAN_COUNT_MAX];
     const struct plan_slice *s = &p->slice[slice];
 
     for (size_t i = 0; i < s->count; i++) {
-        value[i] = noise((uint32_t)i, slice, (uint32_t)p->seed) - 100;
+        value[i] =
+            noise((uint32_t)i, slice, (uint32_t)p->seed) - (again ? 50 : 100);
     }
     kv_from_f32(s->dtype, value, out, s->count);
 }

@@ -15,6 +15,9 @@
  * In some jobs ranks leave the rounds for some steps: they push nothing, pull
  * what there is, and make nothing of it.
  *
+ * In some jobs some keys are deleted between two steps, and made again. That is
+ * a version of its own, which nobody pushes: the new first value.
+ *
  * Thread:  pure.
  */
 #ifndef KV_TESTS_SIM_SIM_PLAN_H
@@ -34,7 +37,7 @@
 #define PLAN_PUSHES_MAX 2 /* Of a slice in a step. */
 #define PLAN_OPS_MAX 5
 #define PLAN_INPUTS_MAX 2
-#define PLAN_ROUNDS_MAX (PLAN_STEPS_MAX * PLAN_PUSHES_MAX)
+#define PLAN_ROUNDS_MAX (PLAN_STEPS_MAX * PLAN_PUSHES_MAX + 1)
 #define PLAN_COUNT_MAX 20000 /* Elements. */
 #define PLAN_ROWS_MAX 20
 
@@ -77,8 +80,10 @@ struct plan {
     bool own; /* Then, too, one slice gets a multiplier of its own. */
     uint32_t own_slice, own_ahead;
     double own_mult;
-    bool everyone_sets;  /* Not only rank 0 sets the optimizer. */
-    uint32_t again_step; /* The last rank sets it again before this; or 0. */
+    bool everyone_sets;   /* Not only rank 0 sets the optimizer. */
+    uint32_t again_step;  /* The last rank sets it again before this; or 0. */
+    uint32_t delete_step; /* Keys are deleted, and made again, before this... */
+    bool deleted[PLAN_SLICES_MAX];                  /* ...these; or 0. */
     const struct kv_codec *codec[PLAN_WORKERS_MAX]; /* NULL: none. */
     uint32_t inputs[PLAN_WORKERS_MAX];              /* Tensors of a push. */
     struct plan_slice slice[PLAN_SLICES_MAX];
@@ -95,8 +100,17 @@ void plan_make(struct plan *p, uint64_t seed);
 /* The next number of a sequence; the plan's own and the run's. */
 uint64_t plan_draw(uint64_t *state);
 
-/* The value that rank 0 opens a slice with. */
-void plan_first_value(const struct plan *p, uint32_t slice, void *out);
+/* The value that rank 0 opens a slice with, the first time or again. */
+void plan_first_value(const struct plan *p, uint32_t slice, bool again,
+                      void *out);
+
+/* Is that version of a slice the first value of a key that is made again? */
+bool plan_reborn(const struct plan *p, uint32_t slice, uint32_t version);
+
+/* The number of a deletion, from 1, in the order of the keys; the last that a
+ * slice's shard is told of. */
+uint64_t plan_deletion(const struct plan *p, uint32_t slice);
+uint64_t plan_last_deletion(const struct plan *p, uint32_t slice);
 
 /* Tensor `input` of the rank's push number `round` (from 1), in the slice's
  * dtype, made from the value that it pulled last. */

@@ -76,7 +76,7 @@ static void make_op(struct sim_worker *w, uint32_t slice, uint32_t n,
     memset(op, 0, sizeof *op);
     op->slice = slice;
     op->version = version;
-    op->part.slice = &w->slices[slice];
+    op->part.slice = sim_slice(w, slice);
     op->part.pull = pull;
     op->part.priority = priority_of(w, slice);
     op->part.offset = OFFSET;
@@ -110,7 +110,9 @@ void sim_step_begin(struct sim_worker *w)
         w->next_op[i] = 0;
         for (uint32_t n = 0; n < ops->count; n++) {
             version += !ops->pull[n];
-            if (ops->pull[n]) {
+            if (w->gone[i]) {
+                w->ops[i][n].part.slice = NULL;
+            } else if (ops->pull[n]) {
                 make_op(w, i, n,
                         version > w->pushed[i] ? version : w->pushed[i], true);
             } else if (version > w->pushed[i]) {
@@ -239,11 +241,13 @@ static void op_done(struct sim_worker *w, const struct sim_op *op,
     const struct part *p = &op->part;
     const char *wrong;
 
-    if (status != KV_OK) {
-        sim_fail(w->sim, "rank %u slice %u round %u: %s: %s", w->rank,
-                 op->slice, op->version, kv_strstatus(status), text);
+    if (w->gone[op->slice] || status != KV_OK) {
+        sim_delete_refused(w, op->slice,
+                           status != KV_OK ? status : KV_ENOTFOUND, text);
+        w->unanswered--;
+        return;
     }
-    if (round != op->version) {
+    if (round != sim_round(w, op->slice, op->version)) {
         sim_fail(w->sim, "rank %u slice %u: a %s of round %u was answered %u",
                  w->rank, op->slice, p->pull ? "pull" : "push", op->version,
                  (unsigned)round);

@@ -45,8 +45,8 @@ static void on_slice_refused(void *ctx, struct part *p,
     struct sim_lane *lane = ctx;
 
     (void)p;
-    sim_fail(lane->worker->sim, "rank %u slot %u is refused: %s: %s",
-             lane->worker->rank, slice->slot, kv_strstatus(status), text);
+    sim_delete_refused(lane->worker, sim_index_of(lane->worker, slice), status,
+                       text);
 }
 
 static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
@@ -54,8 +54,8 @@ static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
 {
     struct sim_lane *lane = ctx;
     struct sim_worker *w = lane->worker;
-    uint32_t i = (uint32_t)(slice - w->slices), culprit;
-    uint32_t round = (uint32_t)m->skipped.round;
+    uint32_t i = sim_index_of(w, slice), culprit;
+    uint32_t round = sim_version(w, i, m->skipped.round);
 
     (void)p;
     if (!sim_spoiled(&w->sim->plan, i, round, &culprit)) {
@@ -73,7 +73,7 @@ static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
 static void send_totals(struct sim_worker *w, uint32_t slice, uint64_t round,
                         uint32_t pass, const double *totals)
 {
-    const struct slice *s = &w->slices[slice];
+    const struct slice *s = sim_slice(w, slice);
     const struct part *push = courier_sent_push(s);
 
     if (push != NULL && push->round == round) {
@@ -86,7 +86,7 @@ static void on_norms(void *ctx, const struct slice *slice,
                      const struct message *m)
 {
     struct sim_worker *w = ((struct sim_lane *)ctx)->worker;
-    uint32_t i = (uint32_t)(slice - w->slices), pass = m->norms.pass;
+    uint32_t i = sim_index_of(w, slice), pass = m->norms.pass;
     uint32_t first = i & ~1u, count = plan_key_slices(&w->sim->plan, i);
     struct sim_norms *n = &w->norms[i / 2][m->norms.round];
     bool again = n->told[i % 2][pass];
@@ -245,7 +245,7 @@ void sim_worker_make(struct sim *sim, uint32_t rank)
     for (uint32_t i = 0; i < sim->plan.slices; i++) {
         w->saved.value[i] = malloc(sim->plan.slice[i].size);
         KV_CHECK(w->saved.value[i] != NULL);
-        plan_first_value(&sim->plan, i, w->saved.value[i]);
+        plan_first_value(&sim->plan, i, false, w->saved.value[i]);
     }
 }
 

@@ -47,6 +47,7 @@ struct sim_norms {
 struct sim_saved {
     uint32_t step;
     bool set, again; /* The optimizer is; once more. */
+    bool dropped;    /* It knows that keys are deleted. */
     bool hyper;      /* The learning rate has been lowered. */
     uint32_t back;   /* The step at which it became a member again. */
     unsigned char *value[PLAN_SLICES_MAX]; /* As pulled. */
@@ -68,7 +69,10 @@ struct sim_worker {
     struct sim_saved saved;
     struct bufpool buffers;
     struct sim_lane lanes[PLAN_SHARDS_MAX];
-    struct slice slices[PLAN_SLICES_MAX];
+    struct slice slices[2][PLAN_SLICES_MAX]; /* Of the first keys; again. */
+    bool reborn;                /* Deleted keys are those made again... */
+    bool renewed;               /* ...and open. */
+    bool gone[PLAN_SLICES_MAX]; /* The server said so. */
     struct request opens[PLAN_SLICES_MAX], settings[PLAN_SHARDS_MAX];
     uint32_t asked, answered; /* Requests of this state of the app. */
     bool changed_all;         /* The rate for all; one slice may follow. */
@@ -84,6 +88,15 @@ struct sim_worker {
     struct sim_norms norms[PLAN_SLICES_MAX / 2][PLAN_ROUNDS_MAX + 1];
     uint64_t stalls;
 };
+
+/* The slice as the app knows it, and which one that is. */
+struct slice *sim_slice(struct sim_worker *w, uint32_t i);
+uint32_t sim_index_of(const struct sim_worker *w, const struct slice *s);
+
+/* A slice's round on the wire is that of the versions of its key's life, above
+ * the last deletion's number. */
+uint64_t sim_round(const struct sim_worker *w, uint32_t i, uint32_t version);
+uint32_t sim_version(const struct sim_worker *w, uint32_t i, uint64_t round);
 
 void sim_worker_make(struct sim *sim, uint32_t rank);
 

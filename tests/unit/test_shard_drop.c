@@ -1,5 +1,9 @@
 /* Slices that go, with what is open at them, and what comes after them. */
+#include <stdatomic.h>
+#include <sys/mman.h>
+
 #include "common/optim/hyper.h"
+#include "server/shard_private.h"
 #include "tests/unit/chance.h"
 #include "tests/unit/shard_fixture.h"
 
@@ -303,6 +307,9 @@ static void test_nobody_stumbles_over_a_free_slot(void **state)
 
 /* --- kill -9 -------------------------------------------------------------- */
 
+/* The last key that was open, in memory that outlives who wrote it. */
+static _Atomic uint32_t *opened;
+
 static void live_for_ever(void *arg, int ready)
 {
     struct fixture *f = arg;
@@ -312,6 +319,7 @@ static void live_for_ever(void *arg, int ready)
     for (uint32_t i = 1;; i++) {
         f->seen_count = f->seen_next = 0;
         open_at(f, 0, i, UINT64_MAX >> KV_ROUND_BITS, 3);
+        *opened = i;
         if (i == 2) {
             chance_ready(ready);
         }
@@ -319,20 +327,33 @@ static void live_for_ever(void *arg, int ready)
     }
 }
 
-/* A slice is there, whole, or it is not, and the deletion is known. */
+/* A slice is there, whole, or it is not, and its deletion is known. */
+static void expect_known(struct fixture *f)
+{
+    uint64_t version;
+
+    if (shard_version(f->shard, *opened, 0, &version) != KV_OK) {
+        assert_true(shard_deletions(f->shard) >= *opened);
+    }
+}
+
 static void test_a_kill_leaves_it_or_not(void **state)
 {
     struct fixture *f = *state;
     uint64_t x = chance_seed();
 
-    for (int i = 0; i < 60; i++) {
+    opened = mmap(NULL, sizeof *opened, PROT_READ | PROT_WRITE,
+                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(opened, MAP_FAILED);
+    for (int i = 0; i < 1000; i++) {
         shard_free(f->shard);
         f->shard = NULL;
         home_drop(&f->home);
         chance_kill(&x, 300, live_for_ever, f);
         home_open(&f->home);
         start(f);
-        for (uint32_t key = 1; key < 100000; key++) {
+        expect_known(f);
+        for (uint32_t key = 1; key < 1000; key++) {
             uint64_t version;
 
             if (shard_version(f->shard, key, 0, &version) == KV_OK) {
@@ -343,6 +364,7 @@ static void test_a_kill_leaves_it_or_not(void **state)
         expect_refused(f, KV_EAGAIN, "ask the root again");
         f->seen_count = f->seen_next = 0;
     }
+    assert_int_equal(munmap((void *)opened, sizeof *opened), 0);
 }
 
 #define TEST(name, up) cmocka_unit_test_setup_teardown(name, up, tear_down)
