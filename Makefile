@@ -75,7 +75,7 @@ OBJ      = $(patsubst %,$(BUILD)/%.o,$(1))
 RULES   := $(wildcard common/optim/rules/*.c)
 CODECS  := $(wildcard common/codec/codecs/*.c)
 MATH    := $(RULES) $(CODECS) $(wildcard common/compute/*.c)
-COMMON  := $(call OBJ,$(wildcard common/*/*.c proto/*.c) $(RULES) $(CODECS)) $(BUILD)/gen/kv.pb-c.o
+COMMON  := $(call OBJ,$(wildcard common/*/*.c proto/*.c) $(RULES) $(CODECS)) $(RULES:%.c=$(BUILD)/%.f64.o) $(BUILD)/gen/kv.pb-c.o
 SERVER  := $(call OBJ,$(filter-out server/main.c,$(wildcard server/*.c server/policies/*.c)))
 WORKER  := $(call OBJ,$(wildcard worker/*.c worker/kinds/*.c))
 LIBS    := $(SIDES:%=$(BUILD)/libkv%.a) $(BUILD)/libkvcommon.a
@@ -128,6 +128,10 @@ $(BUILD)/flags: FORCE
 
 $(BUILD)/%.c.o: %.c $(BUILD)/flags | generated
 	$(say) CC; $(compile) $(CFLAGS) $(MEANT) -c -o $@ $<
+
+# Each rule again, for f64.
+$(BUILD)/%.f64.o: %.c $(BUILD)/flags | generated
+	$(say) CC; $(compile) $(CFLAGS) $(EXACT) -DKV_RULE_F64 -c -o $@ $<
 
 # And the loop that they are measured against.
 $(call OBJ,$(MATH) tests/bench/bench_stream.c): MEANT = $(EXACT)

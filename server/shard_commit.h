@@ -102,7 +102,7 @@ void shard_norms_again(struct shard *s, uint32_t rank, const struct entry *e,
 void shard_free_norms(struct shard *s);
 
 /* Adds a block's sums to those of the pass. */
-void shard_measure_block(const struct shard *s, struct measure *m,
+void shard_measure_block(const struct shard *s, const struct entry *e,
                          const struct kv_optim_args *args);
 
 #endif

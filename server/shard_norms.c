@@ -19,12 +19,13 @@ bool shard_norms_needed(const struct shard *s, const struct entry *e)
 
 /* --- Measuring ------------------------------------------------------------ */
 
-void shard_measure_block(const struct shard *s, struct measure *m,
+void shard_measure_block(const struct shard *s, const struct entry *e,
                          const struct kv_optim_args *args)
 {
+    struct measure *m = e->measure;
     double sums[KV_NORMS_MAX] = {0};
 
-    s->spec.optim->measure(args, m->pass, sums);
+    kv_optim_for(s->spec.optim, e->dtype)->measure(args, m->pass, sums);
     for (unsigned i = 0; i < KV_NORMS_MAX; i++) {
         m->sums[m->pass][i] += sums[i];
     }
@@ -32,14 +33,13 @@ void shard_measure_block(const struct shard *s, struct measure *m,
 
 static void measure_dense(struct shard *s, const struct entry *e)
 {
-    struct measure *m = e->measure;
     struct shard_change c = shard_change(s, e, NULL);
-    struct kv_optim_args args = {.step = m->step};
+    struct kv_optim_args args = {.step = e->measure->step};
     size_t n = shard_inputs(s, e);
 
     for (size_t first = 0; first < e->count; first += args.count) {
         shard_block(s, e, &c, n, first, &args);
-        shard_measure_block(s, m, &args);
+        shard_measure_block(s, e, &args);
     }
 }
 
@@ -91,8 +91,8 @@ static bool begin(struct shard *s, struct entry *e)
     memset(m, 0, sizeof *m);
     scale.plain = e->plain;
     scale.key = e->key_id;
-    kv_optim_prepare(&s->spec, &scale, (fresh ? 0 : e->value->updates) + 1,
-                     m->step);
+    kv_optim_prepare_for(&s->spec, e->dtype, &scale,
+                         (fresh ? 0 : e->value->updates) + 1, m->step);
     e->measure = m;
     s->measures++;
     measure_pass(s, e);
@@ -159,7 +159,7 @@ static bool absorb(struct shard *s, struct entry *e, const double *totals)
     struct measure *m = e->measure;
 
     shard_guard_totals(s, m, totals);
-    s->spec.optim->absorb(m->step, m->pass, totals);
+    kv_optim_for(s->spec.optim, e->dtype)->absorb(m->step, m->pass, totals);
     if (++m->pass == s->spec.optim->passes) {
         return true;
     }

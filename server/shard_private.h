@@ -187,11 +187,11 @@ struct shard {
     const struct kv_codec **codecs;
     struct row_reader *readers; /* As many as ranks; shard_table.c. */
     uint32_t *missing;
-    char text[KV_TEXT_MAX + 1];            /* Of the error being reported. */
-    float *gradient, *weight, *new_weight; /* Each for a block, and the first
+    char text[KV_TEXT_MAX + 1];           /* Of the error being reported. */
+    void *gradient, *weight, *new_weight; /* Each for a block, and the first
                                               for a KV_CODEC_GRAIN more. */
-    size_t block;                          /* At least SHARD_BLOCK. */
-    uint64_t sum[SHARD_BLOCK];             /* Of what is not summed in f32. */
+    size_t block;                         /* At least SHARD_BLOCK. */
+    uint64_t sum[SHARD_BLOCK];            /* Of what is not summed in f32. */
 };
 
 /* NULL: no slot. It may be free. */
@@ -339,8 +339,6 @@ void shard_free_shares(struct shard *s);
 
 /* --- shard_update.c ------------------------------------------------------- */
 
-extern const float shard_zeros[SHARD_BLOCK];
-
 /* Weights with their state, before and after an update. */
 struct shard_change {
     const struct state_shape *shape;
@@ -365,6 +363,11 @@ bool shard_reserve(struct shard *s, size_t count);
 /* How many elements from `first` on are updated next. */
 size_t shard_block_size(const struct shard_change *c, size_t first);
 
+/* The sum of the first n inputs, of elements from `first` on: floats, or
+ * doubles of an f64 slice; zeros when there are none. Until the next call. */
+const void *shard_gradient(struct shard *s, enum kv_dtype dtype, size_t n,
+                           size_t first, size_t count);
+
 /* Set weight and slots in args, from element `first` on: args->count, a block
  * or less. */
 void shard_before(struct shard *s, const struct shard_change *c, size_t first,
@@ -377,8 +380,8 @@ void shard_after(struct shard *s, const struct shard_change *c, size_t first,
 /* The same weights, and state from before the first update. */
 void shard_fill(const struct shard_change *c);
 
-/* Without a rule of f32: the sum of n > 0 inputs becomes the value, or is added
- * to it when there is an optimizer, which is then one that only adds. */
+/* Of what no rule computes: the sum of n > 0 inputs becomes the value, or is
+ * added to it when there is an optimizer, which is then one that only adds. */
 void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
                const void *old, void *new);
 

@@ -114,7 +114,7 @@ static enum kv_status check_rule(struct shard *s, const struct entry *e,
     if (!kv_optim_takes(s->spec.optim, e->dtype)) {
         return shard_refuse(s, KV_ENOTSUP,
                             "rank %u pushes key %u slice %u, which is %s: %s "
-                            "trains f32, f16 and bf16",
+                            "trains f32, f64, f16 and bf16",
                             rank, e->key_id, e->slice, kv_dtype_name(e->dtype),
                             s->spec.optim->name);
     }

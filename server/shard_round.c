@@ -40,14 +40,9 @@ void shard_block(struct shard *s, const struct entry *e,
                  const struct shard_change *c, size_t n, size_t first,
                  struct kv_optim_args *args)
 {
-    size_t lead = first % KV_CODEC_GRAIN; /* Where a block is of whole rows. */
-
     args->count = shard_block_size(c, first);
     args->first = shard_element(e, first);
-    args->gradient =
-        kv_codec_sum_view(s->codecs, s->inputs, n, e->dtype, first - lead,
-                          args->count + lead, s->gradient) +
-        lead;
+    args->gradient = shard_gradient(s, e->dtype, n, first, args->count);
     shard_before(s, c, first, args);
 }
 
@@ -132,7 +127,7 @@ enum kv_status shard_commit(struct shard *s, struct entry *e, size_t n)
     }
     shard_next_head(s, e, next);
     shard_guard_begin(s, e);
-    if (s->generation != 0 && kv_dtype_in_f32(e->dtype)) {
+    if (s->generation != 0 && kv_optim_computes(e->dtype)) {
         update(s, e, n, next);
     } else {
         shard_sum(s, e->dtype, n, e->count, shard_weights(old),

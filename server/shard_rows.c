@@ -85,17 +85,6 @@ KV_TEMPLATE void fetch_ahead(const struct shard *s, size_t n, uint32_t row,
 
 /* --- One row -------------------------------------------------------------- */
 
-/* A block of the sum of the inputs; of zeros when there are none. */
-static const kv_f32_any *sum(struct shard *s, const struct entry *e,
-                             size_t inputs, size_t first, size_t count)
-{
-    if (inputs == 0) {
-        return shard_zeros;
-    }
-    return kv_codec_sum_view(s->codecs, s->inputs, inputs, e->dtype, first,
-                             count, s->gradient);
-}
-
 static void update(struct shard *s, const struct entry *e, uint32_t row,
                    size_t inputs, const struct shard_change *c,
                    const void *step)
@@ -105,7 +94,7 @@ static void update(struct shard *s, const struct entry *e, uint32_t row,
     for (size_t first = 0; first < e->row_length; first += args.count) {
         args.count = shard_block_size(c, first);
         args.first = shard_element(e, row * (size_t)e->row_length + first);
-        args.gradient = sum(s, e, inputs, first, args.count);
+        args.gradient = shard_gradient(s, e->dtype, inputs, first, args.count);
         shard_before(s, c, first, &args);
         shard_after(s, c, first, &args);
     }
@@ -116,7 +105,7 @@ static void change(struct shard *s, const struct entry *e, uint32_t row,
                    size_t inputs, const struct shard_change *c,
                    const void *step)
 {
-    if (s->generation != 0 && kv_dtype_in_f32(e->dtype)) {
+    if (s->generation != 0 && kv_optim_computes(e->dtype)) {
         update(s, e, row, inputs, c, step);
     } else if (inputs > 0) {
         shard_sum(s, e->dtype, inputs, e->row_length, c->old, c->new);

@@ -27,14 +27,15 @@ static inline void shard_tune(struct shard *s, const struct entry *e)
     }
 }
 
-/* What the rule needs for this many updates, as tuned. */
-const void *shard_step(struct shard *s, uint64_t updates);
+/* What the rule needs for this many updates, as tuned, of such weights. */
+const void *shard_step(struct shard *s, enum kv_dtype dtype, uint64_t updates);
 
 /* The same; what its norms have made of it, if the round was measured. */
 static inline const void *
 shard_round_step(struct shard *s, const struct entry *e, uint64_t updates)
 {
-    return e->measure != NULL ? e->measure->step : shard_step(s, updates);
+    return e->measure != NULL ? e->measure->step
+                              : shard_step(s, e->dtype, updates);
 }
 
 /* --- shard_open.c, shard_optim.c, shard_hyper.c, shard_fence.c ------------ */

@@ -37,6 +37,12 @@ static inline size_t state_aligned(size_t size, size_t align)
     return (size + align - 1) & ~(align - 1);
 }
 
+/* Bytes of an element of state. */
+static inline size_t state_unit(const struct state_shape *p)
+{
+    return kv_dtype_size(kv_optim_real(p->dtype));
+}
+
 /* Bytes of the weights, of a master, and of a slot. */
 static inline size_t state_weights(const struct state_shape *p)
 {
@@ -62,7 +68,7 @@ static inline size_t state_length(const struct state_shape *p,
 static inline size_t state_slot_size(const struct state_shape *p,
                                      struct state_form form)
 {
-    return state_aligned(state_length(p, form) * sizeof(float), p->align);
+    return state_aligned(state_length(p, form) * state_unit(p), p->align);
 }
 
 /* Bytes of all, weights included. */
@@ -80,13 +86,14 @@ static inline float *state_master(const struct state_shape *p,
     return (float *)(void *)((char *)(uintptr_t)weights + state_weights(p));
 }
 
-static inline float *state_slot(const struct state_shape *p,
-                                struct state_form form, const void *weights,
-                                unsigned index)
+/* Its elements from number `first` on: floats, or doubles with f64 weights. */
+static inline void *state_slot(const struct state_shape *p,
+                               struct state_form form, const void *weights,
+                               unsigned index, size_t first)
 {
-    return (float *)(void *)((char *)(uintptr_t)weights + state_weights(p) +
-                             state_master_size(p, form) +
-                             index * state_slot_size(p, form));
+    return (char *)(uintptr_t)weights + state_weights(p) +
+           state_master_size(p, form) + index * state_slot_size(p, form) +
+           first * state_unit(p);
 }
 
 static inline struct state_form state_form(const struct kv_optim_spec *spec,

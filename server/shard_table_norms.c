@@ -5,43 +5,37 @@
 #include "server/shard_commit.h"
 #include "server/shard_table.h"
 
+union reals {
+    float f32[SHARD_BLOCK];
+    double f64[SHARD_BLOCK];
+};
+
 struct block {
     size_t count;
-    float gradient[SHARD_BLOCK], weight[SHARD_BLOCK];
-    float slot[KV_OPTIM_SLOTS_MAX][SHARD_BLOCK];
+    size_t unit; /* Bytes of an element. */
+    union reals gradient, weight, slot[KV_OPTIM_SLOTS_MAX];
 };
+
+/* At the end of what is there. */
+static void append(const struct block *b, union reals *array, const void *from,
+                   size_t count)
+{
+    memcpy((char *)array + b->count * b->unit, from, count * b->unit);
+}
 
 static void measure(const struct shard *s, const struct entry *e,
                     struct block *b)
 {
     struct kv_optim_args args = {.count = b->count,
-                                 .weight = b->weight,
-                                 .gradient = b->gradient,
+                                 .weight = &b->weight,
+                                 .gradient = &b->gradient,
                                  .step = e->measure->step};
 
     for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
-        args.slot[i] = b->slot[i];
+        args.slot[i] = &b->slot[i];
     }
-    shard_measure_block(s, e->measure, &args);
+    shard_measure_block(s, e, &args);
     b->count = 0;
-}
-
-/* The sum of the inputs; nothing was pushed to a row without any. */
-static void gather_gradient(struct shard *s, const struct entry *e,
-                            size_t inputs, size_t first, size_t count,
-                            float *to)
-{
-    size_t lead = first % KV_CODEC_GRAIN;
-
-    if (inputs == 0) {
-        memset(to, 0, count * sizeof *to);
-        return;
-    }
-    memcpy(to,
-           kv_codec_sum_view(s->codecs, s->inputs, inputs, e->dtype,
-                             first - lead, count + lead, s->gradient) +
-               lead,
-           count * sizeof *to);
 }
 
 /* The next part of a row, from its element `first` on. */
@@ -52,11 +46,12 @@ static void gather(struct shard *s, const struct entry *e,
     struct kv_optim_args row = {.count = count};
 
     shard_before(s, c, first, &row);
-    memcpy(b->weight + b->count, row.weight, count * sizeof *b->weight);
+    append(b, &b->weight, row.weight, count);
     for (unsigned i = 0; i < c->form.slots; i++) {
-        memcpy(b->slot[i] + b->count, row.slot[i], count * sizeof(float));
+        append(b, &b->slot[i], row.slot[i], count);
     }
-    gather_gradient(s, e, inputs, first, count, b->gradient + b->count);
+    append(b, &b->gradient, shard_gradient(s, e->dtype, inputs, first, count),
+           count);
     b->count += count;
 }
 
@@ -86,6 +81,7 @@ void shard_table_measure(struct shard *s, const struct entry *e)
     KV_SCRATCH struct block b;
 
     b.count = 0;
+    b.unit = state_unit(&e->shape);
     for (uint32_t row = 0; row < table_rows(e); row++) {
         c.old = rows + row * stride;
         gather_row(s, e, &c, table_take(s, n, row), &b);

@@ -62,13 +62,14 @@ void shard_retune(struct shard *s, const struct entry *e)
     }
 }
 
-const void *shard_step(struct shard *s, uint64_t updates)
+/* Few values are f64: their steps are not remembered. */
+const void *shard_step(struct shard *s, enum kv_dtype dtype, uint64_t updates)
 {
     const struct kv_optim_scale *now = &s->tuning.now;
     struct step_cache *c = &s->cache[s->tuning.way];
 
-    if (s->tuning.alone) {
-        kv_optim_prepare(&s->spec, now, updates, s->own_step);
+    if (s->tuning.alone || dtype == KV_F64) {
+        kv_optim_prepare_for(&s->spec, dtype, now, updates, s->own_step);
         return s->own_step;
     }
     if (c->updates != updates || c->lr_mult != now->lr_mult ||

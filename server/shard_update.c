@@ -6,7 +6,10 @@
 #include "server/shard_commit.h"
 #include "server/shard_private.h"
 
-const float shard_zeros[SHARD_BLOCK] __attribute__((aligned(64)));
+static const union {
+    float f32[SHARD_BLOCK];
+    double f64[SHARD_BLOCK];
+} zeros __attribute__((aligned(64)));
 
 void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
                const void *old, void *new)
@@ -30,21 +33,21 @@ void shard_sum(struct shard *s, enum kv_dtype dtype, size_t n, size_t count,
 
 /* --- Blocks --------------------------------------------------------------- */
 
-static float *room(size_t count)
+static void *room(size_t count, size_t unit)
 {
-    return mem_aligned(64, count * sizeof(float));
+    return mem_aligned(64, count * unit);
 }
 
 bool shard_reserve(struct shard *s, size_t count)
 {
-    float *gradient, *weight, *new_weight;
+    void *gradient, *weight, *new_weight;
 
     if (count <= s->block) {
         return true;
     }
-    gradient = room(count + KV_CODEC_GRAIN);
-    weight = room(count);
-    new_weight = room(count);
+    gradient = room(count + KV_CODEC_GRAIN, sizeof(double));
+    weight = room(count, sizeof(float));
+    new_weight = room(count, sizeof(float));
     if (gradient == NULL || weight == NULL || new_weight == NULL) {
         mem_free(gradient);
         mem_free(weight);
@@ -74,14 +77,32 @@ size_t shard_block_size(const struct shard_change *c, size_t first)
 
 /* --- The rule ------------------------------------------------------------- */
 
-static const float *weights_at(struct shard *s, const struct shard_change *c,
-                               size_t first, size_t count)
+const void *shard_gradient(struct shard *s, enum kv_dtype dtype, size_t n,
+                           size_t first, size_t count)
+{
+    size_t lead = first % KV_CODEC_GRAIN;
+
+    if (n == 0) {
+        return &zeros;
+    }
+    if (dtype == KV_F64) {
+        kv_codec_sum_own(s->codecs, s->inputs, n, dtype, first, count,
+                         s->gradient);
+        return s->gradient;
+    }
+    return kv_codec_sum_view(s->codecs, s->inputs, n, dtype, first - lead,
+                             count + lead, s->gradient) +
+           lead;
+}
+
+static const void *weights_at(struct shard *s, const struct shard_change *c,
+                              size_t first, size_t count)
 {
     const char *at =
         (const char *)c->old + first * kv_dtype_size(c->shape->dtype);
 
-    if (c->shape->dtype == KV_F32) {
-        return (const float *)(const void *)at;
+    if (c->shape->dtype == kv_optim_real(c->shape->dtype)) {
+        return at;
     }
     if (c->form.master && !c->fresh) {
         return state_master(c->shape, c->old) + first;
@@ -102,9 +123,8 @@ void shard_before(struct shard *s, const struct shard_change *c, size_t first,
     size_t at = state_first(c, first);
 
     for (unsigned i = 0; i < c->form.slots; i++) {
-        args->slot[i] = c->fresh
-                            ? shard_zeros
-                            : state_slot(c->shape, c->form, c->old, i) + at;
+        args->slot[i] =
+            c->fresh ? &zeros : state_slot(c->shape, c->form, c->old, i, at);
     }
     args->row_length = c->shape->width;
     args->weight = weights_at(s, c, first, args->count);
@@ -113,22 +133,23 @@ void shard_before(struct shard *s, const struct shard_change *c, size_t first,
 void shard_after(struct shard *s, const struct shard_change *c, size_t first,
                  struct kv_optim_args *args)
 {
-    enum kv_dtype dtype = c->shape->dtype;
+    enum kv_dtype dtype = c->shape->dtype, real = kv_optim_real(dtype);
+    const struct kv_optim *optim = kv_optim_for(s->spec.optim, dtype);
     char *at = (char *)c->new + first *kv_dtype_size(dtype);
     size_t slot_at = state_first(c, first);
 
-    shard_guard(s, KV_F32, args->gradient, args->count);
+    shard_guard(s, real, args->gradient, args->count);
     for (unsigned i = 0; i < c->form.slots; i++) {
-        args->new_slot[i] = state_slot(c->shape, c->form, c->new, i) + slot_at;
+        args->new_slot[i] = state_slot(c->shape, c->form, c->new, i, slot_at);
     }
-    if (dtype == KV_F32) {
-        args->new_weight = (float *)(void *)at;
-        s->spec.optim->update(args);
+    if (dtype == real) {
+        args->new_weight = at;
+        optim->update(args);
         return;
     }
     args->new_weight =
         c->form.master ? state_master(c->shape, c->new) + first : s->new_weight;
-    s->spec.optim->update(args);
+    optim->update(args);
     kv_from_f32(dtype, args->new_weight, at, args->count);
 }
 

@@ -34,7 +34,8 @@ static inline struct kvw_key kvw_str(const char *name)
 
 /* MXNet's numbers. Every store holds all of them. Sums of integers wrap around,
  * f64 is summed in f64, f16 and bf16 in f32 and rounded once. Optimizers train
- * f32, f16 and bf16; "accumulate" adds to any. */
+ * f32, f64, f16 and bf16, f64 with state and arithmetic in f64; "accumulate"
+ * adds to any. */
 enum kvw_dtype {
     KVW_F32 = 0,
     KVW_F64 = 1,

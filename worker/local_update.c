@@ -14,19 +14,52 @@
 
 /* Rules write elsewhere. Their results go back from here: the lines that they
  * replace are in the cache still, and so each is read and written once. */
-struct scratch {
-    float gradient[BLOCK], weight[BLOCK], new_weight[BLOCK];
-    float new_slot[KV_OPTIM_SLOTS_MAX][BLOCK];
-    uint64_t sum[BLOCK]; /* Of what is not computed in f32. */
+union reals {
+    float f32[BLOCK];
+    double f64[BLOCK];
 };
 
-static const float *gradient_at(const struct local_update *u, size_t first,
-                                size_t count, float *scratch)
+struct scratch {
+    union reals gradient, new_weight, new_slot[KV_OPTIM_SLOTS_MAX];
+    float weight[BLOCK];
+    uint64_t sum[BLOCK]; /* Of what no rule computes. */
+};
+
+/* Bytes of an element of what is computed. */
+static size_t real_size(const struct local_update *u)
 {
-    if (u->input_count == 1 && u->dtype == KV_F32) {
-        return (const float *)u->inputs[0] + first;
+    return kv_dtype_size(kv_optim_real(u->dtype));
+}
+
+static bool is_real(const struct local_update *u)
+{
+    return u->dtype == kv_optim_real(u->dtype);
+}
+
+static const struct kv_optim *rule_of(const struct local_update *u)
+{
+    return kv_optim_for(u->optim, u->dtype);
+}
+
+/* Element `at` of an array of reals. */
+static void *real_at(const struct local_update *u, const void *array, size_t at)
+{
+    return (unsigned char *)(uintptr_t)array + at * real_size(u);
+}
+
+static const void *gradient_at(const struct local_update *u, size_t first,
+                               size_t count, void *scratch)
+{
+    if (u->input_count == 1 && is_real(u)) {
+        return real_at(u, u->inputs[0], first);
     }
-    kv_sum_range(u->dtype, scratch, u->inputs, u->input_count, first, count);
+    if (u->dtype == KV_F64) {
+        kv_sum_part(u->dtype, scratch, u->inputs, u->input_count, first, count,
+                    false);
+    } else {
+        kv_sum_range(u->dtype, scratch, u->inputs, u->input_count, first,
+                     count);
+    }
     return scratch;
 }
 
@@ -53,8 +86,8 @@ static struct kv_optim_args read_block(const struct local_update *u,
                                  .step = u->step,
                                  .first = u->number + first};
 
-    args.gradient = gradient_at(u, from, count, s->gradient);
-    if (u->dtype == KV_F32) {
+    args.gradient = gradient_at(u, from, count, &s->gradient);
+    if (is_real(u)) {
         args.weight = weights;
     } else if (u->master != NULL) {
         args.weight = u->master + first;
@@ -62,7 +95,7 @@ static struct kv_optim_args read_block(const struct local_update *u,
         kv_to_f32(u->dtype, weights, s->weight, count);
     }
     for (unsigned i = 0; i < u->slot_count; i++) {
-        args.slot[i] = u->slots[i] + first;
+        args.slot[i] = real_at(u, u->slots[i], first);
     }
     return args;
 }
@@ -74,22 +107,27 @@ static void update_block(const struct local_update *u, size_t first,
         (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
     struct kv_optim_args args;
 
-    if (!kv_dtype_in_f32(u->dtype)) {
+    if (!kv_optim_computes(u->dtype)) {
         add_block(u, weights, from, count, s);
         return;
     }
     args = read_block(u, first, from, count, s);
-    args.new_weight = s->new_weight;
+    args.new_weight = &s->new_weight;
     for (unsigned i = 0; i < u->slot_count; i++) {
-        args.new_slot[i] = s->new_slot[i];
+        args.new_slot[i] = &s->new_slot[i];
     }
-    u->optim->update(&args);
-    kv_from_f32(u->dtype, s->new_weight, weights, count);
+    rule_of(u)->update(&args);
+    if (is_real(u)) {
+        memcpy(weights, &s->new_weight, count * real_size(u));
+    } else {
+        kv_from_f32(u->dtype, args.new_weight, weights, count);
+    }
     if (u->master != NULL) {
-        memcpy(u->master + first, s->new_weight, count * sizeof(float));
+        memcpy(u->master + first, &s->new_weight, count * sizeof(float));
     }
     for (unsigned i = 0; i < u->slot_count; i++) {
-        memcpy(u->slots[i] + first, s->new_slot[i], count * sizeof(float));
+        memcpy(real_at(u, u->slots[i], first), &s->new_slot[i],
+               count * real_size(u));
     }
 }
 
@@ -114,12 +152,12 @@ static void update_piece(const void *task, size_t piece)
 
 /* --- State by rows: whole rows at a time ---------------------------------- */
 
-static float *weights_of_rows(const struct local_update *u, void *weights,
-                              size_t first, size_t from, size_t count)
+static void *weights_of_rows(const struct local_update *u, void *weights,
+                             size_t first, size_t from, size_t count)
 {
     float *room = u->room, *wide;
 
-    if (u->dtype == KV_F32) {
+    if (is_real(u)) {
         return weights;
     }
     if (u->master != NULL) {
@@ -136,8 +174,8 @@ static void update_rows(const struct local_update *u, size_t first, size_t from,
 {
     void *weights =
         (unsigned char *)u->weights + first * kv_dtype_size(u->dtype);
-    float *wide = weights_of_rows(u, weights, first, from, count);
-    float *room = u->room;
+    void *wide = weights_of_rows(u, weights, first, from, count);
+    void *room = u->room == NULL ? NULL : real_at(u, u->room, from);
     struct kv_optim_args args = {.count = count,
                                  .weight = wide,
                                  .new_weight = wide,
@@ -145,13 +183,13 @@ static void update_rows(const struct local_update *u, size_t first, size_t from,
                                  .first = u->number + first,
                                  .row_length = u->width};
 
-    args.gradient =
-        gradient_at(u, from, count, room == NULL ? NULL : room + from);
+    args.gradient = gradient_at(u, from, count, room);
     for (unsigned i = 0; i < u->slot_count; i++) {
-        args.slot[i] = args.new_slot[i] = u->slots[i] + first / u->width;
+        args.new_slot[i] = real_at(u, u->slots[i], first / u->width);
+        args.slot[i] = args.new_slot[i];
     }
-    u->optim->update(&args);
-    if (u->dtype != KV_F32) {
+    rule_of(u)->update(&args);
+    if (!is_real(u)) {
         kv_from_f32(u->dtype, wide, weights, count);
     }
 }
@@ -237,7 +275,7 @@ static void measure_block(const struct measuring *m, size_t block)
         size_t count = end - first < BLOCK ? end - first : BLOCK;
         struct kv_optim_args args = read_block(u, first, first, count, &s);
 
-        u->optim->measure(&args, m->pass, sums);
+        rule_of(u)->measure(&args, m->pass, sums);
     }
 }
 
@@ -279,11 +317,12 @@ struct search {
 static bool block_is_finite(const struct local_update *u, size_t first,
                             size_t count)
 {
-    KV_SCRATCH float gradient[BLOCK];
+    KV_SCRATCH union reals gradient;
     KV_SCRATCH uint64_t sum[BLOCK];
 
-    if (kv_dtype_in_f32(u->dtype)) {
-        return kv_finite(KV_F32, gradient_at(u, first, count, gradient), count);
+    if (kv_optim_computes(u->dtype)) {
+        return kv_finite(kv_optim_real(u->dtype),
+                         gradient_at(u, first, count, &gradient), count);
     }
     kv_sum_part(u->dtype, sum, u->inputs, u->input_count, first, count, false);
     return kv_finite(u->dtype, sum, count);
@@ -322,12 +361,14 @@ bool local_gradient_is_finite(struct team *team, const struct local_update *u)
 size_t local_update_room(const struct kv_optim *optim, enum kv_dtype dtype,
                          size_t count, size_t input_count)
 {
-    bool direct = dtype == KV_F32 && input_count == 1;
+    bool direct = dtype == kv_optim_real(dtype) && input_count == 1;
 
     if (optim->passes > 0) {
         return blocks_of(count) * SUMS;
     }
-    return optim->rows && !direct ? 2 * count * sizeof(float) : 0;
+    return optim->rows && !direct
+               ? 2 * count * kv_dtype_size(kv_optim_real(dtype))
+               : 0;
 }
 
 void local_update(struct team *team, const struct local_update *u)

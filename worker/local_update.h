@@ -19,15 +19,15 @@ struct local_update {
     size_t count;        /* Elements of each input. */
     struct local_rows rows;
     void *weights;
-    float *master;       /* Of f16 and bf16 weights; NULL: there is none. */
-    float *const *slots; /* As many as `slot_count`. */
+    float *master;      /* Of f16 and bf16 weights; NULL: there is none. */
+    void *const *slots; /* As many as `slot_count`: floats, or doubles. */
     unsigned slot_count;
     const void *const *inputs;
     size_t input_count;
     size_t width; /* Of a row. */
     void *room;   /* local_update_room() bytes; NULL: that is 0. */
     const struct kv_optim *optim;
-    const void *step; /* From kv_optim_prepare(). */
+    const void *step; /* From kv_optim_prepare_for(). */
     uint64_t number;  /* Of the value's first element, for sgld's noise. */
 };
 

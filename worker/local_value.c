@@ -83,7 +83,8 @@ static bool make_state(const struct local_rule *rule, const struct key *key)
     }
     free_state(v);
     for (unsigned i = 0; i < count; i++) {
-        v->slots[i] = mem_zalloc(length, sizeof *v->slots[i]);
+        v->slots[i] =
+            mem_zalloc(length, kv_dtype_size(kv_optim_real(key->spec.dtype)));
         if (v->slots[i] == NULL) {
             free_state(v);
             return false;
@@ -154,7 +155,7 @@ bool local_value_ready(struct local_rule *rule, struct kvw_op *op,
     local_tune(rule, key->value);
     if (optim != NULL && !kv_optim_takes(optim, key->spec.dtype)) {
         op_fail(op, KV_ENOTSUP,
-                "%s is %s, and the optimizer %s trains f32, f16 and bf16",
+                "%s is %s, and the optimizer %s trains f32, f64, f16 and bf16",
                 keys_text(&key->spec, name), kv_dtype_name(key->spec.dtype),
                 optim->name);
         return false;
@@ -200,10 +201,11 @@ static void prepare(struct team *team, const struct local_rule *rule,
     double total[KV_OPTIM_NORMS_MAX];
 
     scale.plain = keys_plain(&key->spec);
-    kv_optim_prepare(&rule->spec, &scale, ++key->value->updates, step);
+    kv_optim_prepare_for(&rule->spec, u->dtype, &scale, ++key->value->updates,
+                         step);
     for (unsigned pass = 0; pass < u->optim->passes; pass++) {
         local_measure(team, u, pass, total);
-        u->optim->absorb(step, pass, total);
+        kv_optim_for(u->optim, u->dtype)->absorb(step, pass, total);
     }
 }
 

@@ -23,10 +23,10 @@
 struct local_value {
     void *data;
     float *master; /* Of f16 and bf16, with multi_precision; or NULL. */
-    float *slots[KV_OPTIM_SLOTS_MAX]; /* NULL where the rule has none. */
-    uint64_t generation;              /* Of the rule that these belong to. */
-    uint64_t updates;                 /* Of that rule. */
-    uint64_t version;                 /* Pushes, and resets. */
+    void *slots[KV_OPTIM_SLOTS_MAX]; /* NULL where the rule has none. */
+    uint64_t generation;             /* Of the rule that these belong to. */
+    uint64_t updates;                /* Of that rule. */
+    uint64_t version;                /* Pushes, and resets. */
     struct kv_hyper *own; /* Owned; what the rule has for this key alone. */
     size_t own_count;
 };

@@ -68,7 +68,7 @@ int kv_optim_param_index(const struct kv_optim *optim, const char *name)
 
 bool kv_optim_takes(const struct kv_optim *optim, enum kv_dtype dtype)
 {
-    return optim->adds || kv_dtype_in_f32(dtype);
+    return optim->adds || kv_optim_computes(dtype);
 }
 
 bool kv_optim_master(const struct kv_optim_spec *spec, enum kv_dtype dtype)
@@ -92,9 +92,9 @@ static double rate_at(const struct kv_optim_spec *spec, int lr, double times,
     return fmin(fmax(rate, p->min), p->max);
 }
 
-void kv_optim_prepare(const struct kv_optim_spec *spec,
-                      const struct kv_optim_scale *scale, uint64_t t,
-                      void *step)
+void kv_optim_prepare_for(const struct kv_optim_spec *spec, enum kv_dtype dtype,
+                          const struct kv_optim_scale *scale, uint64_t t,
+                          void *step)
 {
     static const struct kv_optim_scale none = {.lr_mult = 1, .wd_mult = 1};
     const struct kv_optim_scale *own = scale == NULL ? &none : scale;
@@ -114,7 +114,14 @@ void kv_optim_prepare(const struct kv_optim_spec *spec,
     if (wd >= 0) {
         params[wd] *= own->wd_mult;
     }
-    spec->optim->prepare(params, &now, step);
+    kv_optim_for(spec->optim, dtype)->prepare(params, &now, step);
+}
+
+void kv_optim_prepare(const struct kv_optim_spec *spec,
+                      const struct kv_optim_scale *scale, uint64_t t,
+                      void *step)
+{
+    kv_optim_prepare_for(spec, KV_F32, scale, t, step);
 }
 
 /* --- Rows ----------------------------------------------------------------- */
@@ -135,10 +142,10 @@ KV_TEMPLATE void fetch(const float *row, size_t count)
 KV_TEMPLATE void fetch_row(const struct kv_optim_args *slice, size_t at,
                            size_t state_at, size_t state_length)
 {
-    fetch(slice->weight + at, slice->row_length);
+    fetch((const float *)slice->weight + at, slice->row_length);
     for (unsigned s = 0; s < KV_OPTIM_SLOTS_MAX; s++) {
         if (slice->slot[s] != NULL) {
-            fetch(slice->slot[s] + state_at, state_length);
+            fetch((const float *)slice->slot[s] + state_at, state_length);
         }
     }
 }
@@ -147,13 +154,13 @@ static void point_at_row(struct kv_optim_args *row,
                          const struct kv_optim_args *slice, size_t at,
                          size_t state_at)
 {
-    row->weight = slice->weight + at;
-    row->new_weight = slice->new_weight + at;
+    row->weight = (const float *)slice->weight + at;
+    row->new_weight = (float *)slice->new_weight + at;
     row->first = slice->first + at;
     for (unsigned s = 0; s < KV_OPTIM_SLOTS_MAX; s++) {
         if (slice->slot[s] != NULL) {
-            row->slot[s] = slice->slot[s] + state_at;
-            row->new_slot[s] = slice->new_slot[s] + state_at;
+            row->slot[s] = (const float *)slice->slot[s] + state_at;
+            row->new_slot[s] = (float *)slice->new_slot[s] + state_at;
         }
     }
 }
@@ -177,7 +184,7 @@ void kv_optim_update_rows(const struct kv_optim *optim,
             fetch_row(slice, soon * length, soon * state, state);
         }
         point_at_row(&row, slice, now * length, now * state);
-        row.gradient = slice->gradient + i * length;
+        row.gradient = (const kv_f32_any *)slice->gradient + i * length;
         optim->update(&row);
     }
 }

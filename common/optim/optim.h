@@ -2,9 +2,9 @@
  * optim - how a weight moves when its gradient arrives.
  *
  * An optimizer is one file, rules/NAME.c; the folder is the registry. rule.h
- * tells how to add one. Arithmetic is f32 and MXNet 1.9's, in its rounding
- * order (lans is from 2.0), and gives the same bits on every processor and
- * however a slice is cut into blocks.
+ * tells how to add one. Arithmetic is f32, f64 for f64 weights, and
+ * MXNet 1.9's, in its rounding order (lans is from 2.0), and gives the same
+ * bits on every processor and however a slice is cut into blocks.
  *
  *     kv_optim_parse("sgd", "lr=0.1,momentum=0.9", &spec, ...)    once
  *     slots = spec.optim->slots(spec.params)       state arrays, zero at first
@@ -60,10 +60,10 @@ extern "C" {
 
 #define KV_OPTIM_SLOTS_MAX 3
 #define KV_OPTIM_PARAMS_MAX 12
-#define KV_OPTIM_NORMS_MAX 3 /* Measured in one pass. */
-#define KV_OPTIM_CHUNK 64    /* Elements whose squares are summed as one. */
-#define KV_OPTIM_BLOCK 2048  /* Elements whose chunks' sums are added first. */
-#define KV_OPTIM_STEP_MAX 96 /* Bytes; any alignment. */
+#define KV_OPTIM_NORMS_MAX 3  /* Measured in one pass. */
+#define KV_OPTIM_CHUNK 64     /* Elements whose squares are summed as one. */
+#define KV_OPTIM_BLOCK 2048   /* Elements whose chunks' sums are added first. */
+#define KV_OPTIM_STEP_MAX 192 /* Bytes; any alignment. */
 #define KV_OPTIM_ERROR_MAX 512 /* A buffer for every sentence there is. */
 #define KV_OPTIM_TEXT_MAX 1024 /* A buffer for all settings as text. */
 
@@ -95,16 +95,17 @@ struct kv_optim_scale {
     uint64_t key; /* A number that no other key has: sgld's noise. */
 };
 
-/* One block of an update. Arrays hold `count` floats, aligned as floats are; an
+/* One block of an update. Arrays hold `count` floats, or doubles for a rule of
+ * f64, aligned as those are; an
  * output is the input of the same name, or overlaps nothing. Slots beyond
  * slots(params) are not looked at. */
 struct kv_optim_args {
     size_t count;
-    const float *weight;
-    float *new_weight;
-    const kv_f32_any *gradient; /* The sum over the ranks; of any alignment. */
-    const float *slot[KV_OPTIM_SLOTS_MAX];
-    float *new_slot[KV_OPTIM_SLOTS_MAX];
+    const void *weight;
+    void *new_weight;
+    const void *gradient; /* The sum over the ranks; of any alignment. */
+    const void *slot[KV_OPTIM_SLOTS_MAX];
+    void *new_slot[KV_OPTIM_SLOTS_MAX];
     const void *step; /* What prepare() made. */
     bool stream;    /* Write past the caches: right if the value is larger than
                        those. Outputs should be at multiples of 64 bytes. */
@@ -125,6 +126,7 @@ enum kv_optim_lazy {
 
 struct kv_optim {
     const char *name;
+    const struct kv_optim *f64;          /* The same rule in f64. */
     const struct kv_optim_param *params; /* Ends with a NULL name. */
     enum kv_optim_lazy lazy;
     bool rows;       /* Slots hold one float a row. */
@@ -167,8 +169,28 @@ const struct kv_optim *kv_optim_find(const char *name);
  * Returns the length that the whole list has. */
 size_t kv_optim_names(char *buf, size_t size);
 
-/* Does it train values of this dtype? Those that are computed in f32; one that
- * only adds does all, and leaves those others to who calls it (kv_sum()). */
+/* Are values of this dtype computed by rules? f32, f16 and bf16 in f32, and f64
+ * in f64. */
+static inline bool kv_optim_computes(enum kv_dtype dtype)
+{
+    return dtype == KV_F64 || kv_dtype_in_f32(dtype);
+}
+
+/* What they are computed in, and the rule for that; its steps are of that kind,
+ * too. */
+static inline enum kv_dtype kv_optim_real(enum kv_dtype dtype)
+{
+    return dtype == KV_F64 ? KV_F64 : KV_F32;
+}
+
+static inline const struct kv_optim *kv_optim_for(const struct kv_optim *optim,
+                                                  enum kv_dtype dtype)
+{
+    return dtype == KV_F64 ? optim->f64 : optim;
+}
+
+/* Does it train values of this dtype? Those that rules compute; one that only
+ * adds does all, and leaves those others to who calls it (kv_sum()). */
 bool kv_optim_takes(const struct kv_optim *optim, enum kv_dtype dtype);
 
 /* Do weights of this dtype have a master? With multi_precision, f16 and bf16:
@@ -187,15 +209,19 @@ static inline bool kv_optim_guards(const struct kv_optim_spec *spec)
 bool kv_optim_lazy(const struct kv_optim_spec *spec);
 
 /* What update t of a slice needs, 1 being the first after its state was all
- * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1, 1, false, 0. */
+ * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1, 1, false, 0.
+ * For weights of a dtype, or of f32. */
+void kv_optim_prepare_for(const struct kv_optim_spec *spec, enum kv_dtype dtype,
+                          const struct kv_optim_scale *scale, uint64_t t,
+                          void *step);
 void kv_optim_prepare(const struct kv_optim_spec *spec,
                       const struct kv_optim_scale *scale, uint64_t t,
                       void *step);
 
-/* Update some rows of a slice, with one prepared step: `slice` describes all of
- * it, but for `gradient`, which holds row_count rows, one after the other, and
- * `count`, which is not looked at; a slot that is not there is NULL. rows[] are
- * numbers in the slice, in any order, each once. */
+/* Update some rows of a slice of f32, with one prepared step: `slice` describes
+ * all of it, but for `gradient`, which holds row_count rows, one after the
+ * other, and `count`, which is not looked at; a slot that is not there is NULL.
+ * rows[] are numbers in the slice, in any order, each once. */
 void kv_optim_update_rows(const struct kv_optim *optim,
                           const struct kv_optim_args *slice,
                           const int64_t *rows, size_t row_count);

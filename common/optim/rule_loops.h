@@ -5,6 +5,11 @@
 #define RULE_PASTE(a, b) RULE_PASTE_(a, b)
 #define RULE_STRING_(a) #a
 #define RULE_STRING(a) RULE_STRING_(a)
+#ifdef KV_RULE_F64
+#define RULE_ID RULE_PASTE(f64_, RULE_NAME)
+#else
+#define RULE_ID RULE_NAME
+#endif
 
 /* What a rule need not say. */
 #ifndef RULE_LAZY
@@ -37,11 +42,38 @@ _Static_assert(RULE_SLOTS <= KV_OPTIM_SLOTS_MAX, "too many slots");
 _Static_assert(sizeof params / sizeof *params <= KV_OPTIM_PARAMS_MAX + 1,
                "too many parameters");
 
+/* A block's arrays, and a copy, so that no store to them can change it. */
+struct rule_arrays {
+    size_t count, row_length;
+    uint64_t first;
+    const real *weight;
+    real *new_weight;
+    const rule_any *gradient;
+    const real *slot[KV_OPTIM_SLOTS_MAX];
+    real *new_slot[KV_OPTIM_SLOTS_MAX];
+};
+
+RULE_FN struct rule_arrays rule_arrays(const struct kv_optim_args *args)
+{
+    struct rule_arrays a = {.count = args->count,
+                            .row_length = args->row_length,
+                            .first = args->first,
+                            .weight = args->weight,
+                            .new_weight = args->new_weight,
+                            .gradient = args->gradient};
+
+    for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
+        a.slot[i] = args->slot[i];
+        a.new_slot[i] = args->new_slot[i];
+    }
+    return a;
+}
+
 /* In all that follows `slots` and `stream` are constants where it is called, so
  * that each combination becomes a loop of its own. Moved per weight: 12 bytes
  * and 8 a slot. */
 
-RULE_FN struct elem rule_load(const struct kv_optim_args *a, size_t i,
+RULE_FN struct elem rule_load(const struct rule_arrays *a, size_t i,
                               unsigned slots)
 {
     struct elem e = {.w = a->weight[i], .slots = slots};
@@ -61,13 +93,13 @@ RULE_FN struct elem rule_load(const struct kv_optim_args *a, size_t i,
 #include "common/optim/rule_noise.h"
 #else
 
-RULE_FN struct elem rule_at(const struct kv_optim_args *a, size_t i,
+RULE_FN struct elem rule_at(const struct rule_arrays *a, size_t i,
                             struct step k, unsigned slots)
 {
     return update(rule_load(a, i, slots), a->gradient[i], k);
 }
 
-RULE_FN void rule_plain(const struct kv_optim_args *a, size_t first,
+RULE_FN void rule_plain(const struct rule_arrays *a, size_t first,
                         struct step k, unsigned slots)
 {
     KV_INDEPENDENT
@@ -81,8 +113,9 @@ RULE_FN void rule_plain(const struct kv_optim_args *a, size_t first,
     }
 }
 
+#ifndef KV_RULE_F64
 /* Returns how many weights it did: a multiple of KV_STREAM_FLOATS. */
-RULE_FN size_t rule_stream(const struct kv_optim_args *a, struct step k,
+RULE_FN size_t rule_stream(const struct rule_arrays *a, struct step k,
                            unsigned slots)
 {
     size_t first = 0;
@@ -108,17 +141,27 @@ RULE_FN size_t rule_stream(const struct kv_optim_args *a, struct step k,
     kv_stream_end();
     return first;
 }
+#else
+RULE_FN size_t rule_stream(const struct rule_arrays *a, struct step k,
+                           unsigned slots)
+{
+    (void)a;
+    (void)k;
+    (void)slots;
+    return 0; /* Only floats have such stores. */
+}
+#endif
 
 RULE_FN void rule_block(const struct kv_optim_args *args, struct step k,
                         unsigned slots, bool stream)
 {
-    const struct kv_optim_args a = *args; /* So that no store can change it. */
+    const struct rule_arrays a = rule_arrays(args);
 
     rule_plain(&a, stream ? rule_stream(&a, k, slots) : 0, k, slots);
 }
 
 /* The names are unique per rule because clang exports the clones' choosers. */
-#define RULE_LOOPS RULE_PASTE(kv_optim_loops_, RULE_NAME)
+#define RULE_LOOPS RULE_PASTE(kv_optim_loops_, RULE_ID)
 
 KV_CLONES static void RULE_LOOPS(const struct kv_optim_args *a, struct step k,
                                  unsigned used, bool stream)
@@ -136,7 +179,8 @@ KV_CLONES static void RULE_LOOPS(const struct kv_optim_args *a, struct step k,
 
 static bool rule_may_stream(const struct kv_optim_args *a, unsigned slots_used)
 {
-    bool ready = a->stream && kv_stream_ready(a->new_weight);
+    bool ready = a->stream && sizeof(real) == sizeof(float) &&
+                 kv_stream_ready(a->new_weight);
 
     for (unsigned i = 0; i < slots_used; i++) {
         ready = ready && kv_stream_ready(a->new_slot[i]);
@@ -162,9 +206,11 @@ static void rule_prepare(const double *p, const struct kv_optim_now *now,
     memcpy(step, &s, sizeof s);
 }
 
-extern const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME);
-const struct kv_optim RULE_PASTE(kv_optim_, RULE_NAME) = {
+extern const struct kv_optim RULE_PASTE(kv_optim_, RULE_ID);
+extern const struct kv_optim RULE_PASTE(kv_optim_f64_, RULE_NAME);
+const struct kv_optim RULE_PASTE(kv_optim_, RULE_ID) = {
     .name = RULE_STRING(RULE_NAME),
+    .f64 = &RULE_PASTE(kv_optim_f64_, RULE_NAME),
     .params = params,
     .lazy = RULE_LAZY,
     .rows = RULE_ROWS,

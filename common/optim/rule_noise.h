@@ -30,8 +30,8 @@ RULE_FN void rule_make_keys(struct rule_keys *keys, struct noise_words key,
     }
 }
 
-RULE_FN void rule_noisy(const struct kv_optim_args *a, size_t first,
-                        size_t count, const float *noise, struct step k)
+RULE_FN void rule_noisy(const struct rule_arrays *a, size_t first, size_t count,
+                        const float *noise, struct step k)
 {
     KV_INDEPENDENT
     for (size_t i = 0; i < count; i++) {
@@ -41,7 +41,7 @@ RULE_FN void rule_noisy(const struct kv_optim_args *a, size_t first,
     }
 }
 
-RULE_FN void rule_fetch(const struct kv_optim_args *a, size_t first)
+RULE_FN void rule_fetch(const struct rule_arrays *a, size_t first)
 {
     for (size_t i = first; i < first + NOISE_BLOCK; i += 16) {
         __builtin_prefetch(a->weight + i);
@@ -51,7 +51,7 @@ RULE_FN void rule_fetch(const struct kv_optim_args *a, size_t first)
 }
 
 /* The elements of one block that are among the arguments'. */
-RULE_FN void rule_noise_block(const struct kv_optim_args *a, size_t *done,
+RULE_FN void rule_noise_block(const struct rule_arrays *a, size_t *done,
                               struct noise_words key, struct step k)
 {
     KV_SCRATCH float noise[NOISE_BLOCK];
@@ -72,12 +72,12 @@ RULE_FN void rule_noise_block(const struct kv_optim_args *a, size_t *done,
     }
 }
 
-#define RULE_NOISE_LOOPS RULE_PASTE(kv_optim_noise_, RULE_NAME)
+#define RULE_NOISE_LOOPS RULE_PASTE(kv_optim_noise_, RULE_ID)
 
 KV_CLONES_WIDE static void RULE_NOISE_LOOPS(const struct kv_optim_args *args,
                                             struct step k)
 {
-    const struct kv_optim_args a = *args;
+    const struct rule_arrays a = rule_arrays(args);
     size_t done = 0;
 
     while (done < a.count) {

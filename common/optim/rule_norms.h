@@ -1,11 +1,12 @@
 /* rule_norms - sums of the squares of what measure() says. Part of rule_loops.h
  * and like it a template.
  *
- * A chunk's squares are exact in double; they are added in pairs, and the pairs
- * in pairs, which is one order for vectors of any width. Chunks are added from
- * left to right. A short chunk is filled up with zeros, which add nothing. */
+ * A chunk's squares are exact in double, those of f64 rounded; they are added
+ * in pairs, and the pairs in pairs, which is one order for vectors of any
+ * width. Chunks are added from left to right. A short chunk is filled up with
+ * zeros, which add nothing. */
 
-RULE_FN double rule_fold(const float *x)
+RULE_FN double rule_fold(const real *x)
 {
     KV_SCRATCH double sum[KV_OPTIM_CHUNK / 2];
 
@@ -23,11 +24,11 @@ RULE_FN double rule_fold(const float *x)
 }
 
 /* Elements from `first` on, at most a chunk. */
-RULE_FN void rule_chunk(const struct kv_optim_args *a, size_t first,
-                        size_t count, struct step k, unsigned slots,
-                        unsigned pass, double *sums)
+RULE_FN void rule_chunk(const struct rule_arrays *a, size_t first, size_t count,
+                        struct step k, unsigned slots, unsigned pass,
+                        double *sums)
 {
-    KV_SCRATCH float x[RULE_NORMS][KV_OPTIM_CHUNK];
+    KV_SCRATCH real x[RULE_NORMS][KV_OPTIM_CHUNK];
 
     KV_INDEPENDENT
     for (size_t i = 0; i < count; i++) {
@@ -46,18 +47,17 @@ RULE_FN void rule_chunk(const struct kv_optim_args *a, size_t first,
     }
 }
 
-RULE_FN void rule_sums(const struct kv_optim_args *args, size_t first,
-                       size_t count, struct step k, unsigned slots,
-                       unsigned pass, double *sums)
+RULE_FN void rule_sums(const struct rule_arrays *a, size_t first, size_t count,
+                       struct step k, unsigned slots, unsigned pass,
+                       double *sums)
 {
-    const struct kv_optim_args a = *args;
     size_t end = first + count;
 
     for (; end - first >= KV_OPTIM_CHUNK; first += KV_OPTIM_CHUNK) {
-        rule_chunk(&a, first, KV_OPTIM_CHUNK, k, slots, pass, sums);
+        rule_chunk(a, first, KV_OPTIM_CHUNK, k, slots, pass, sums);
     }
     if (end > first) {
-        rule_chunk(&a, first, end - first, k, slots, pass, sums);
+        rule_chunk(a, first, end - first, k, slots, pass, sums);
     }
 }
 
@@ -66,18 +66,21 @@ RULE_FN void rule_sums(const struct kv_optim_args *args, size_t first,
 _Static_assert(RULE_NORMS <= KV_OPTIM_NORMS_MAX, "too many norms");
 _Static_assert(RULE_PASSES <= 2, "a pass without a loop");
 
-#define RULE_MEASURE RULE_PASTE(kv_optim_measure_, RULE_NAME)
+#define RULE_MEASURE RULE_PASTE(kv_optim_measure_, RULE_ID)
 
 /* Such a rule uses all of its slots or none. */
-KV_CLONES static void RULE_MEASURE(const struct kv_optim_args *a, struct step k,
-                                   unsigned used, unsigned pass, double *sums)
+KV_CLONES static void RULE_MEASURE(const struct kv_optim_args *args,
+                                   struct step k, unsigned used, unsigned pass,
+                                   double *sums)
 {
+    const struct rule_arrays a = rule_arrays(args);
+
     if (RULE_PASSES > 1 && pass > 0) {
-        used > 0 ? rule_sums(a, 0, a->count, k, RULE_SLOTS, 1, sums)
-                 : rule_sums(a, 0, a->count, k, 0, 1, sums);
+        used > 0 ? rule_sums(&a, 0, a.count, k, RULE_SLOTS, 1, sums)
+                 : rule_sums(&a, 0, a.count, k, 0, 1, sums);
     } else {
-        used > 0 ? rule_sums(a, 0, a->count, k, RULE_SLOTS, 0, sums)
-                 : rule_sums(a, 0, a->count, k, 0, 0, sums);
+        used > 0 ? rule_sums(&a, 0, a.count, k, RULE_SLOTS, 0, sums)
+                 : rule_sums(&a, 0, a.count, k, 0, 0, sums);
     }
 }
 

@@ -5,8 +5,8 @@
 _Static_assert(RULE_SLOTS == 1 && !RULE_PASSES,
                "rows have one slot, no passes");
 
-RULE_FN void rule_row(const struct kv_optim_args *a, size_t first,
-                      size_t length, struct elem state, struct step k)
+RULE_FN void rule_row(const struct rule_arrays *a, size_t first, size_t length,
+                      struct elem state, struct step k)
 {
     KV_INDEPENDENT
     for (size_t i = first; i < first + length; i++) {
@@ -17,12 +17,12 @@ RULE_FN void rule_row(const struct kv_optim_args *a, size_t first,
     }
 }
 
-#define RULE_EACH_ROW RULE_PASTE(kv_optim_each_row_, RULE_NAME)
+#define RULE_EACH_ROW RULE_PASTE(kv_optim_each_row_, RULE_ID)
 
 KV_CLONES static void RULE_EACH_ROW(const struct kv_optim_args *args,
                                     struct step k)
 {
-    const struct kv_optim_args a = *args;
+    const struct rule_arrays a = rule_arrays(args);
     size_t length = a.row_length > 1 ? a.row_length : 1;
 
     for (size_t r = 0; r < a.count / length; r++) {
@@ -30,7 +30,7 @@ KV_CLONES static void RULE_EACH_ROW(const struct kv_optim_args *args,
         double sum = 0;
 
         rule_sums(&a, r * length, length, k, 0, 0, &sum);
-        e = row(e, (float)(sum / (double)length), k);
+        e = row(e, (real)(sum / (double)length), k);
         rule_row(&a, r * length, length, e, k);
         a.new_slot[0][r] = e.s[0];
     }

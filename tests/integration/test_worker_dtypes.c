@@ -2,6 +2,8 @@
  * lists of tensors; two workers that see the same. */
 #include "tests/integration/worker_fixture.h"
 
+#include <math.h>
+
 #include "common/compute/dtype.h"
 
 enum { BYTES = BIG * 4, ROWS = 50, LENGTH = 6 };
@@ -157,23 +159,37 @@ enum { STEPS = 6, WIDTH = 300 };
 struct training {
     enum kvw_dtype dtype;
     const char *optimizer, *params;
+    int64_t key;
 };
+
+/* As many as have room. */
+static size_t trained(enum kvw_dtype dtype)
+{
+    return dtype == KVW_F64 ? BIG / 2 : BIG;
+}
 
 /* Numbers for rank or device `from`, small ones among them. */
 static struct kvw_tensor numbers(enum kvw_dtype dtype, void *data,
                                  unsigned from, unsigned step)
 {
-    struct kvw_tensor t = {data,      dtype, 2, {BIG / WIDTH, WIDTH},
+    size_t count = trained(dtype);
+    struct kvw_tensor t = {data,      dtype, 2, {count / WIDTH, WIDTH},
                            KVW_DENSE, NULL,  0};
     static float wide[BIG];
+    double *doubles = data;
 
-    for (size_t i = 0; i < BIG; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint32_t salt = (uint32_t)i * 2654435761u + from * 977 + step * 131;
 
         wide[i] = ((float)(salt % 20011) / 20011 - 0.5f) *
                   (salt % 3 == 0 ? 1e-3f : 1);
+        if (dtype == KVW_F64) {
+            doubles[i] = (double)wide[i] / 3; /* Not a number of f32. */
+        }
     }
-    kv_from_f32((enum kv_dtype)dtype, wide, data, BIG);
+    if (dtype != KVW_F64) {
+        kv_from_f32((enum kv_dtype)dtype, wide, data, count);
+    }
     return t;
 }
 
@@ -182,7 +198,7 @@ static void train_locally(const struct training *how, void *out)
 {
     struct kvw *local;
     struct kvw_tensor t = numbers(how->dtype, out, 7, 0);
-    struct kvw_item value = {kvw_str("w"), &t, 1};
+    struct kvw_item value = {kvw_int(how->key), &t, 1};
 
     assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
     expect_ok(local, kvw_set_optimizer(local, how->optimizer, how->params));
@@ -190,7 +206,7 @@ static void train_locally(const struct training *how, void *out)
     for (unsigned step = 0; step < STEPS; step++) {
         struct kvw_tensor two[] = {numbers(how->dtype, g[0], 0, step),
                                    numbers(how->dtype, g[1], 1, step)};
-        struct kvw_item grads = {kvw_str("w"), two, 2};
+        struct kvw_item grads = {kvw_int(how->key), two, 2};
 
         expect_ok(local, kvw_push(local, &grads, 1, NULL, NULL));
         expect_ok(local, kvw_wait_all(local, KVW_FOREVER));
@@ -203,7 +219,7 @@ static void train_locally(const struct training *how, void *out)
 static void train_on_servers(const struct training *how, void *out)
 {
     struct kvw_tensor t = numbers(how->dtype, out, 7, 0);
-    struct kvw_item value = {kvw_str("w"), &t, 1};
+    struct kvw_item value = {kvw_int(how->key), &t, 1};
 
     expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], how->optimizer, how->params));
     expect_ok(c.kv[0], kvw_init(c.kv[0], &value, 1));
@@ -211,7 +227,7 @@ static void train_on_servers(const struct training *how, void *out)
     for (unsigned step = 0; step < STEPS; step++) {
         for (unsigned rank = 0; rank < 2; rank++) {
             struct kvw_tensor one = numbers(how->dtype, g[rank], rank, step);
-            struct kvw_item grad = {kvw_str("w"), &one, 1};
+            struct kvw_item grad = {kvw_int(how->key), &one, 1};
 
             expect_ok(c.kv[rank], kvw_push(c.kv[rank], &grad, 1, NULL, NULL));
         }
@@ -229,13 +245,14 @@ static void expect_same_here_and_there(const struct training *how)
 {
     train_locally(how, w[1]);
     train_on_servers(how, w[0]);
-    assert_memory_equal(w[0], w[1], BIG * size_of(how->dtype));
+    assert_memory_equal(w[0], w[1], trained(how->dtype) * size_of(how->dtype));
 }
 
 static void test_masters_live_through_kills_to_the_same_bits(void **state)
 {
-    const struct training bare = {KVW_F16, "adam", "lr=0.01"};
-    const struct training how = {KVW_F16, "adam", "lr=0.01,multi_precision=1"};
+    const struct training bare = {KVW_F16, "adam", "lr=0.01", 0};
+    const struct training how = {KVW_F16, "adam", "lr=0.01,multi_precision=1",
+                                 0};
 
     (void)state;
     train_locally(&bare, w[0]);
@@ -247,7 +264,7 @@ static void test_masters_live_through_kills_to_the_same_bits(void **state)
 /* A matrix of three slices, which hold whole rows. */
 static void test_state_by_rows_has_the_same_bits_here_and_there(void **state)
 {
-    const struct training how = {KVW_F32, "groupadagrad", "lr=0.1"};
+    const struct training how = {KVW_F32, "groupadagrad", "lr=0.1", 0};
 
     (void)state;
     expect_same_here_and_there(&how);
@@ -256,10 +273,38 @@ static void test_state_by_rows_has_the_same_bits_here_and_there(void **state)
 static void test_state_by_rows_has_masters_too(void **state)
 {
     const struct training how = {KVW_BF16, "groupadagrad",
-                                 "lr=0.1,multi_precision=1"};
+                                 "lr=0.1,multi_precision=1", 0};
 
     (void)state;
     expect_same_here_and_there(&how);
+}
+
+static void test_f64_lives_through_kills_to_the_same_bits(void **state)
+{
+    const struct training hows[] = {
+        {KVW_F64, "sgd", "lr=0.01,momentum=0.9,wd=0.01", 0},
+        {KVW_F64, "adam", "lr=0.01", 1},
+        {KVW_F64, "groupadagrad", "lr=0.1", 2},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof hows / sizeof *hows; i++) {
+        expect_same_here_and_there(&hows[i]);
+    }
+}
+
+/* Norms of several slices are added up in another order. */
+static void test_norms_of_f64_are_close(void **state)
+{
+    const struct training how = {KVW_F64, "lamb", "lr=0.01,wd=0.01", 0};
+    const double *there = (const void *)w[0], *here = (const void *)w[1];
+
+    (void)state;
+    train_locally(&how, w[1]);
+    train_on_servers(&how, w[0]);
+    for (size_t i = 0; i < trained(KVW_F64); i++) {
+        assert_true(fabs(there[i] - here[i]) < 1e-13);
+    }
 }
 
 /* --- Tables --------------------------------------------------------------- */
@@ -312,6 +357,77 @@ static void test_rows_of_every_dtype_are_summed(void **state)
     }
 }
 
+static void expect_same_bits(const void *a, const void *b, size_t size,
+                             const char *optimizer)
+{
+    if (memcmp(a, b, size) != 0) {
+        fail_msg("%s: rows of f64 differ from dense ones", optimizer);
+    }
+}
+
+/* All rows of a table, in any order, against a dense value of the same f64. */
+static void train_both(struct kvw *kv, const char *optimizer,
+                       const char *params, struct kvw_key table_key,
+                       struct kvw_key dense_key)
+{
+    static double values[2][ROWS * LENGTH], grads[2][ROWS * LENGTH];
+    static int64_t ids[ROWS];
+    struct kvw_tensor table = rows(KVW_F64, values[0], NULL, ROWS);
+    struct kvw_tensor whole = {values[1], KVW_F64, 2, {ROWS, LENGTH},
+                               KVW_DENSE, NULL,    0};
+    struct kvw_tensor some = rows(KVW_F64, grads[0], ids, ROWS);
+    struct kvw_tensor all = {grads[1],  KVW_F64, 2, {ROWS, LENGTH},
+                             KVW_DENSE, NULL,    0};
+    struct kvw_item v[] = {item(table_key, &table), item(dense_key, &whole)};
+    struct kvw_item d[] = {item(table_key, &some), item(dense_key, &all)};
+
+    for (size_t i = 0; i < ROWS * LENGTH; i++) {
+        values[0][i] = values[1][i] = (double)(i % 7 + 1) / 3;
+    }
+    expect_ok(kv, kvw_set_optimizer(kv, optimizer, params));
+    expect_ok(kv, kvw_init(kv, v, 2));
+    for (size_t step = 0; step < STEPS; step++) {
+        for (size_t r = 0; r < ROWS; r++) {
+            ids[r] = (int64_t)(r * 7 + 3) % ROWS;
+            for (size_t n = 0; n < LENGTH; n++) {
+                grads[0][r * LENGTH + n] = (double)(r * 5 + n + step + 1) / 7;
+                grads[1][(size_t)ids[r] * LENGTH + n] =
+                    grads[0][r * LENGTH + n];
+            }
+        }
+        expect_ok(kv, kvw_push(kv, d, 2, NULL, NULL));
+        expect_ok(kv, kvw_wait_all(kv, KVW_FOREVER));
+    }
+    memset(values, 0, sizeof values);
+    expect_ok(kv, kvw_pull(kv, v, 2, NULL, NULL));
+    expect_ok(kv, kvw_wait_all(kv, KVW_FOREVER));
+    expect_same_bits(values[0], values[1], sizeof values[0], optimizer);
+    assert_true((double)(float)values[0][5] != values[0][5]);
+}
+
+static void test_rows_of_f64_are_trained_like_dense_values(void **state)
+{
+    static const char *const rules[][2] = {
+        {"sgd", "lr=0.1,momentum=0.9"},
+        {"adam", "lr=0.01"},
+        {"adagrad", "lr=0.1"},
+        {"groupadagrad", "lr=0.1"},
+        {"lamb", "lr=0.01"},
+        {"lars", "lr=1,momentum=0.9"},
+    };
+    struct kvw *local;
+
+    (void)state;
+    assert_int_equal(kvw_open(&local, "local", "log=error"), KVW_OK);
+    for (int64_t i = 0; i < (int64_t)(sizeof rules / sizeof *rules); i++) {
+        train_both(local, rules[i][0], rules[i][1], kvw_int(2 * i),
+                   kvw_int(2 * i + 1));
+        train_both(c.kv[0], rules[i][0], rules[i][1], kvw_int(2 * i),
+                   kvw_int(2 * i + 1));
+    }
+    kvw_close(local);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,7 +437,10 @@ int main(void)
         TEST(test_masters_live_through_kills_to_the_same_bits, set_up),
         TEST(test_state_by_rows_has_the_same_bits_here_and_there, set_up),
         TEST(test_state_by_rows_has_masters_too, set_up),
+        TEST(test_f64_lives_through_kills_to_the_same_bits, set_up),
+        TEST(test_norms_of_f64_are_close, set_up),
         TEST(test_rows_of_every_dtype_are_summed, set_up),
+        TEST(test_rows_of_f64_are_trained_like_dense_values, set_up_alone),
     };
 
     return cmocka_run_group_tests_name("worker dtypes", tests, NULL, NULL);

@@ -40,10 +40,10 @@ static void add_slice(const struct kv_optim *optim,
 
         args.count =
             end - first < KV_OPTIM_BLOCK ? end - first : KV_OPTIM_BLOCK;
-        args.weight += first;
-        args.gradient += first;
+        args.weight = (const float *)args.weight + first;
+        args.gradient = (const float *)args.gradient + first;
         for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
-            args.slot[i] += first;
+            args.slot[i] = (const float *)args.slot[i] + first;
         }
         optim->measure(&args, pass, block);
         for (unsigned i = 0; i < KV_OPTIM_NORMS_MAX; i++) {

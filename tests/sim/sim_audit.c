@@ -112,7 +112,7 @@ static void read_state(const struct sim_server *s, const struct entry *e,
     size_t step = state_aligned(state_size(&e->shape, v->form), 16);
 
     if (slice->rows == 0) {
-        memcpy(out, state_slot(&e->shape, v->form, shard_weights(v), index),
+        memcpy(out, state_slot(&e->shape, v->form, shard_weights(v), index, 0),
                size);
     }
     for (uint32_t row = 0; row < slice->rows; row++) {
@@ -120,7 +120,7 @@ static void read_state(const struct sim_server *s, const struct entry *e,
             (const char *)arena_at(s->arena, v->rows) + row * step;
 
         memcpy(out + row * e->shape.count,
-               state_slot(&e->shape, v->form, image, index), size);
+               state_slot(&e->shape, v->form, image, index, 0), size);
     }
 }
 

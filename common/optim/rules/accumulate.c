@@ -28,7 +28,7 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     (void)k;
     e.w = e.w + g;

@@ -20,7 +20,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float rho, rest, epsilon, wd, rescale, limit;
+    real rho, rest, epsilon, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -34,22 +34,22 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.rho = (float)p[RHO];
-    k.rest = (float)(1 - p[RHO]);
-    k.epsilon = (float)p[EPSILON];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.rho = (real)p[RHO];
+    k.rest = (real)(1 - p[RHO]);
+    k.epsilon = (real)p[EPSILON];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float move;
+    real move;
 
     g = rule_clip(k.rescale * g, k.limit);
     e.s[0] = k.rho * e.s[0] + k.rest * g * g;
-    move = sqrtf(e.s[1] + k.epsilon) / sqrtf(e.s[0] + k.epsilon) * g;
+    move = rule_sqrt(e.s[1] + k.epsilon) / rule_sqrt(e.s[0] + k.epsilon) * g;
     e.s[1] = k.rho * e.s[1] + k.rest * move * move;
     e.w = e.w - (move + k.wd * e.w);
     return e;

@@ -21,7 +21,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, eps, wd, rescale, limit;
+    real lr, eps, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -35,19 +35,19 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.lr = (float)p[LR];
-    k.eps = (float)p[EPS];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.lr = (real)p[LR];
+    k.eps = (real)p[EPS];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit);
     e.s[0] = e.s[0] + g * g;
-    e.w = e.w - k.lr * (g / sqrtf(e.s[0] + k.eps) + k.wd * e.w);
+    e.w = e.w - k.lr * (g / rule_sqrt(e.s[0] + k.eps) + k.wd * e.w);
     return e;
 }
 

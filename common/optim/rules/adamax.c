@@ -21,7 +21,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, beta1, beta2, rest1, wd, rescale, limit;
+    real lr, beta1, beta2, rest1, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -34,22 +34,22 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
     struct step k;
 
-    k.lr = (float)(p[LR] / (1 - pow(p[BETA1], (double)now->t)));
-    k.beta1 = (float)p[BETA1];
-    k.beta2 = (float)p[BETA2];
-    k.rest1 = (float)(1 - p[BETA1]);
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.lr = (real)(p[LR] / (1 - pow(p[BETA1], (double)now->t)));
+    k.beta1 = (real)p[BETA1];
+    k.beta2 = (real)p[BETA2];
+    k.rest1 = (real)(1 - p[BETA1]);
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float largest, size;
+    real largest, size;
 
     g = rule_clip(k.rescale * g + k.wd * e.w, k.limit);
-    size = fabsf(g);
+    size = rule_abs(g);
     largest = k.beta2 * e.s[1];
     e.s[0] = k.beta1 * e.s[0] + k.rest1 * g;
     e.s[1] = largest > size ? largest : size;

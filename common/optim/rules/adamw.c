@@ -24,7 +24,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, beta1, beta2, rest1, rest2, epsilon, wd, rescale, limit;
+    real lr, beta1, beta2, rest1, rest2, epsilon, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -39,24 +39,24 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     double unbias2 = 1 - pow(p[BETA2], (double)now->t);
     struct step k;
 
-    k.lr = (float)(p[CORRECT] != 0 ? p[LR] * sqrt(unbias2) / unbias1 : p[LR]);
-    k.beta1 = (float)p[BETA1];
-    k.beta2 = (float)p[BETA2];
+    k.lr = (real)(p[CORRECT] != 0 ? p[LR] * sqrt(unbias2) / unbias1 : p[LR]);
+    k.beta1 = (real)p[BETA1];
+    k.beta2 = (real)p[BETA2];
     k.rest1 = 1 - k.beta1;
     k.rest2 = 1 - k.beta2;
-    k.epsilon = (float)p[EPSILON];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.epsilon = (real)p[EPSILON];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit);
     e.s[0] = k.beta1 * e.s[0] + k.rest1 * g;
     e.s[1] = k.beta2 * e.s[1] + k.rest2 * (g * g);
-    e.w = e.w - k.lr * (e.s[0] / (sqrtf(e.s[1]) + k.epsilon) + k.wd * e.w);
+    e.w = e.w - k.lr * (e.s[0] / (rule_sqrt(e.s[1]) + k.epsilon) + k.wd * e.w);
     return e;
 }
 

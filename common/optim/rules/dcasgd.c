@@ -20,7 +20,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, momentum, lamda, wd, rescale, limit, fresh;
+    real lr, momentum, lamda, wd, rescale, limit, fresh;
 };
 
 static unsigned slots(const double *p)
@@ -32,19 +32,19 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
     struct step k;
 
-    k.lr = (float)p[LR];
-    k.momentum = (float)p[MOMENTUM];
-    k.lamda = (float)p[LAMDA];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.lr = (real)p[LR];
+    k.momentum = (real)p[MOMENTUM];
+    k.lamda = (real)p[LAMDA];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     k.fresh = now->fresh ? 1 : 0;
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float now = e.w, before = e.slots > 1 ? e.s[1] : e.s[0], move;
+    real now = e.w, before = e.slots > 1 ? e.s[1] : e.s[0], move;
 
     /* Before the first update the weight before is this one, not 0. */
     before = k.fresh != 0 ? now : before;

@@ -23,8 +23,8 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float unbias1_lr, unbias2; /* 1 less the powers of the betas. */
-    float beta1, beta2, rest1, rest2, epsilon, wd, rescale, limit;
+    real unbias1_lr, unbias2; /* 1 less the powers of the betas. */
+    real beta1, beta2, rest1, rest2, epsilon, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -37,28 +37,28 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
     struct step k;
 
-    k.beta1 = (float)p[BETA1];
-    k.beta2 = (float)p[BETA2];
+    k.beta1 = (real)p[BETA1];
+    k.beta2 = (real)p[BETA2];
     k.rest1 = 1 - k.beta1;
     k.rest2 = 1 - k.beta2;
 
     /* Of the betas as f32 has them, or the averages would stay biased. */
-    k.unbias1_lr = (float)((1 - pow((double)k.beta1, (double)now->t)) / p[LR]);
-    k.unbias2 = (float)(1 - pow((double)k.beta2, (double)now->t));
-    k.epsilon = (float)p[EPSILON];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.unbias1_lr = (real)((1 - pow((double)k.beta1, (double)now->t)) / p[LR]);
+    k.unbias2 = (real)(1 - pow((double)k.beta2, (double)now->t));
+    k.epsilon = (real)p[EPSILON];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float d;
+    real d;
 
     g = rule_clip(k.rescale * g + k.wd * e.w, k.limit);
     e.s[1] = k.beta2 * e.s[1] + k.rest2 * (g * g);
-    d = k.unbias1_lr * (sqrtf(e.s[1] / k.unbias2) + k.epsilon);
+    d = k.unbias1_lr * (rule_sqrt(e.s[1] / k.unbias2) + k.epsilon);
     e.s[2] = k.beta1 * e.s[2] + k.rest1 * g - (d - k.beta1 * e.s[0]) * e.w;
     e.s[0] = d;
     e.w = -e.s[2] / d;

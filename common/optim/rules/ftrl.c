@@ -22,7 +22,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, lamda1, beta, wd, rescale, limit;
+    real lr, lamda1, beta, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -36,27 +36,27 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.lr = (float)p[LR];
-    k.lamda1 = (float)p[LAMDA1];
-    k.beta = (float)p[BETA];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.lr = (real)p[LR];
+    k.lamda1 = (real)p[LAMDA1];
+    k.beta = (real)p[BETA];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float n, root;
+    real n, root;
 
     g = rule_clip(k.rescale * g, k.limit);
     n = e.s[1] + g * g;
-    root = sqrtf(n);
-    e.s[0] = e.s[0] + (g - (root - sqrtf(e.s[1])) * e.w / k.lr);
+    root = rule_sqrt(n);
+    e.s[0] = e.s[0] + (g - (root - rule_sqrt(e.s[1])) * e.w / k.lr);
     e.s[1] = n;
     e.w = (rule_sign(e.s[0]) * k.lamda1 - e.s[0]) /
           ((k.beta + root) / k.lr + k.wd);
-    e.w = fabsf(e.s[0]) <= k.lamda1 ? 0 : e.w;
+    e.w = rule_abs(e.s[0]) <= k.lamda1 ? 0 : e.w;
     return e;
 }
 

@@ -23,7 +23,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, eps, rescale, limit;
+    real lr, eps, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -37,14 +37,14 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.lr = (float)p[LR];
-    k.eps = (float)p[EPS];
-    k.rescale = (float)p[RESCALE];
+    k.lr = (real)p[LR];
+    k.eps = (real)p[EPS];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct norms measure(struct elem e, float g, struct step k,
+RULE_FN struct norms measure(struct elem e, real g, struct step k,
                              unsigned pass)
 {
     struct norms n = {{rule_clip(k.rescale * g, k.limit)}};
@@ -54,17 +54,17 @@ RULE_FN struct norms measure(struct elem e, float g, struct step k,
     return n;
 }
 
-RULE_FN struct elem row(struct elem e, float mean, struct step k)
+RULE_FN struct elem row(struct elem e, real mean, struct step k)
 {
     (void)k;
     e.s[0] = e.s[0] + mean;
     return e;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit);
-    e.w = e.w - k.lr * (g / sqrtf(e.s[0] + k.eps));
+    e.w = e.w - k.lr * (g / rule_sqrt(e.s[0] + k.eps));
     return e;
 }
 

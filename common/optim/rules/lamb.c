@@ -27,8 +27,8 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, beta1, beta2, rest1, rest2, unbias1, unbias2, epsilon, wd;
-    float rescale, limit, lower, upper;
+    real lr, beta1, beta2, rest1, rest2, unbias1, unbias2, epsilon, wd;
+    real rescale, limit, lower, upper;
 };
 
 static unsigned slots(const double *p)
@@ -42,23 +42,23 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     double t = p[UNBIAS] != 0 ? (double)now->t : INFINITY;
     struct step k;
 
-    k.lr = (float)p[LR];
-    k.beta1 = (float)p[BETA1];
-    k.beta2 = (float)p[BETA2];
+    k.lr = (real)p[LR];
+    k.beta1 = (real)p[BETA1];
+    k.beta2 = (real)p[BETA2];
     k.rest1 = 1 - k.beta1;
     k.rest2 = 1 - k.beta2;
-    k.unbias1 = (float)(1 - pow(p[BETA1], t));
-    k.unbias2 = (float)(1 - pow(p[BETA2], t));
-    k.epsilon = (float)p[EPSILON];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.unbias1 = (real)(1 - pow(p[BETA1], t));
+    k.unbias2 = (real)(1 - pow(p[BETA2], t));
+    k.epsilon = (real)p[EPSILON];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
-    k.lower = (float)p[LOWER];
-    k.upper = (float)p[UPPER];
+    k.lower = (real)p[LOWER];
+    k.upper = (real)p[UPPER];
     return k;
 }
 
-RULE_FN struct elem moments(struct elem e, float g, struct step k)
+RULE_FN struct elem moments(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit);
     e.s[0] = k.beta1 * e.s[0] + k.rest1 * g;
@@ -66,14 +66,14 @@ RULE_FN struct elem moments(struct elem e, float g, struct step k)
     return e;
 }
 
-RULE_FN float towards(struct elem e, struct step k)
+RULE_FN real towards(struct elem e, struct step k)
 {
-    float mean = e.s[0] / k.unbias1;
+    real mean = e.s[0] / k.unbias1;
 
-    return mean / (sqrtf(e.s[1] / k.unbias2) + k.epsilon) + k.wd * e.w;
+    return mean / (rule_sqrt(e.s[1] / k.unbias2) + k.epsilon) + k.wd * e.w;
 }
 
-RULE_FN struct norms measure(struct elem e, float g, struct step k,
+RULE_FN struct norms measure(struct elem e, real g, struct step k,
                              unsigned pass)
 {
     struct norms n = {{e.w, towards(moments(e, g, k), k)}};
@@ -88,7 +88,7 @@ static void absorb(struct step *k, unsigned pass, const double *norm)
     k->lr *= rule_trust(rule_bound(norm[0], k->lower, k->upper), norm[1]);
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     e = moments(e, g, k);
     e.w = e.w - k.lr * towards(e, k);

@@ -26,9 +26,9 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float by_moment, by_gradient; /* Learning rates of the two directions. */
-    float beta1, beta2, rest1, rest2, unbias1, unbias2, epsilon, wd;
-    float rescale, length, limit, lower, upper;
+    real by_moment, by_gradient; /* Learning rates of the two directions. */
+    real beta1, beta2, rest1, rest2, unbias1, unbias2, epsilon, wd;
+    real rescale, length, limit, lower, upper;
 };
 
 static unsigned slots(const double *p)
@@ -41,46 +41,46 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
     struct step k;
 
-    k.by_moment = (float)(p[LR] * p[BETA1]);
-    k.by_gradient = (float)(p[LR] * (1 - p[BETA1]));
-    k.beta1 = (float)p[BETA1];
-    k.beta2 = (float)p[BETA2];
+    k.by_moment = (real)(p[LR] * p[BETA1]);
+    k.by_gradient = (real)(p[LR] * (1 - p[BETA1]));
+    k.beta1 = (real)p[BETA1];
+    k.beta2 = (real)p[BETA2];
     k.rest1 = 1 - k.beta1;
     k.rest2 = 1 - k.beta2;
-    k.unbias1 = (float)(1 - pow(p[BETA1], (double)now->t));
-    k.unbias2 = (float)(1 - pow(p[BETA2], (double)now->t));
-    k.epsilon = (float)p[EPSILON];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.unbias1 = (real)(1 - pow(p[BETA1], (double)now->t));
+    k.unbias2 = (real)(1 - pow(p[BETA2], (double)now->t));
+    k.epsilon = (real)p[EPSILON];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.length = 1;
     k.limit = rule_limit(p[CLIP]);
-    k.lower = (float)p[LOWER];
-    k.upper = (float)p[UPPER];
+    k.lower = (real)p[LOWER];
+    k.upper = (real)p[UPPER];
     return k;
 }
 
 /* Both directions, and the moments in between. */
 struct look {
     struct elem e;
-    float moment, gradient;
+    real moment, gradient;
 };
 
-RULE_FN struct look look(struct elem e, float g, struct step k)
+RULE_FN struct look look(struct elem e, real g, struct step k)
 {
     struct look l;
-    float scale;
+    real scale;
 
     g = rule_clip(k.rescale * g / k.length, k.limit);
     e.s[0] = k.beta1 * e.s[0] + k.rest1 * g;
     e.s[1] = k.beta2 * e.s[1] + k.rest2 * (g * g);
-    scale = sqrtf(e.s[1] / k.unbias2) + k.epsilon;
+    scale = rule_sqrt(e.s[1] / k.unbias2) + k.epsilon;
     l.e = e;
     l.moment = e.s[0] / k.unbias1 / scale + k.wd * e.w;
     l.gradient = g / scale + k.wd * e.w;
     return l;
 }
 
-RULE_FN struct norms measure(struct elem e, float g, struct step k,
+RULE_FN struct norms measure(struct elem e, real g, struct step k,
                              unsigned pass)
 {
     struct norms n = {{k.rescale * g, 0, 0}};
@@ -98,7 +98,7 @@ RULE_FN struct norms measure(struct elem e, float g, struct step k,
 static void absorb(struct step *k, unsigned pass, const double *norm)
 {
     if (pass == 0) {
-        k->length = norm[0] != 0 ? (float)norm[0] : 1;
+        k->length = norm[0] != 0 ? (real)norm[0] : 1;
     } else {
         double weight = rule_bound(norm[0], k->lower, k->upper);
 
@@ -107,7 +107,7 @@ static void absorb(struct step *k, unsigned pass, const double *norm)
     }
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     struct look l = look(e, g, k);
 

@@ -25,7 +25,7 @@ static const struct kv_optim_param params[] = {
 
 struct step {
     double rate, eta, decay, epsilon; /* For absorb(); eta below 0: no ratio. */
-    float lr, momentum, wd, rescale, limit;
+    real lr, momentum, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -45,15 +45,15 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     k.eta = now->plain ? -1 : p[ETA];
     k.decay = p[WD];
     k.epsilon = p[EPSILON];
-    k.lr = (float)p[LR];
-    k.momentum = (float)(p[MOMENTUM] * turn);
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.lr = (real)p[LR];
+    k.momentum = (real)(p[MOMENTUM] * turn);
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct norms measure(struct elem e, float g, struct step k,
+RULE_FN struct norms measure(struct elem e, real g, struct step k,
                              unsigned pass)
 {
     struct norms n = {{e.w, k.rescale * g}};
@@ -68,15 +68,15 @@ static void absorb(struct step *k, unsigned pass, const double *norm)
 
     (void)pass;
     if (k->eta >= 0 && weight != 0 && gradient != 0) {
-        k->lr = (float)(k->rate * k->eta * weight /
-                        (gradient + k->decay * weight + k->epsilon));
+        k->lr = (real)(k->rate * k->eta * weight /
+                       (gradient + k->decay * weight + k->epsilon));
     }
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float lr_wd = k.lr * k.wd;
-    float move = k.lr * rule_clip(k.rescale * g, k.limit);
+    real lr_wd = k.lr * k.wd;
+    real move = k.lr * rule_clip(k.rescale * g, k.limit);
 
     if (e.slots == 0) {
         e.w = (1 - lr_wd) * e.w - move;

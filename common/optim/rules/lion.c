@@ -19,7 +19,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, beta1, beta2, rest1, rest2, wd, rescale, limit;
+    real lr, beta1, beta2, rest1, rest2, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -33,20 +33,20 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.lr = (float)p[LR];
-    k.beta1 = (float)p[BETA1];
-    k.beta2 = (float)p[BETA2];
+    k.lr = (real)p[LR];
+    k.beta1 = (real)p[BETA1];
+    k.beta2 = (real)p[BETA2];
     k.rest1 = 1 - k.beta1;
     k.rest2 = 1 - k.beta2;
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float towards;
+    real towards;
 
     g = rule_clip(k.rescale * g, k.limit);
     towards = k.beta1 * e.s[0] + k.rest1 * g;

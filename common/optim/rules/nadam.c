@@ -25,9 +25,9 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, beta1, beta2, rest1, rest2, epsilon, wd, rescale, limit;
-    float now, next; /* Momentum of this update and the next. */
-    float unbias, unbias_next, unbias2;
+    real lr, beta1, beta2, rest1, rest2, epsilon, wd, rescale, limit;
+    real now, next; /* Momentum of this update and the next. */
+    real unbias, unbias_next, unbias2;
 };
 
 static unsigned slots(const double *p)
@@ -60,32 +60,32 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     double t = (double)now->t, product = schedule(p, now->t);
     struct step k;
 
-    k.lr = (float)p[LR];
-    k.beta1 = (float)p[BETA1];
-    k.beta2 = (float)p[BETA2];
-    k.rest1 = (float)(1 - p[BETA1]);
-    k.rest2 = (float)(1 - p[BETA2]);
-    k.epsilon = (float)p[EPSILON];
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.lr = (real)p[LR];
+    k.beta1 = (real)p[BETA1];
+    k.beta2 = (real)p[BETA2];
+    k.rest1 = (real)(1 - p[BETA1]);
+    k.rest2 = (real)(1 - p[BETA2]);
+    k.epsilon = (real)p[EPSILON];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
-    k.now = (float)(1 - momentum(p, t));
-    k.next = (float)momentum(p, t + 1);
-    k.unbias = (float)(1 - product);
-    k.unbias_next = (float)(1 - product * momentum(p, t + 1));
-    k.unbias2 = (float)(1 - pow(p[BETA2], t));
+    k.now = (real)(1 - momentum(p, t));
+    k.next = (real)momentum(p, t + 1);
+    k.unbias = (real)(1 - product);
+    k.unbias_next = (real)(1 - product * momentum(p, t + 1));
+    k.unbias2 = (real)(1 - pow(p[BETA2], t));
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float towards;
+    real towards;
 
     g = rule_clip(k.rescale * g + k.wd * e.w, k.limit);
     e.s[0] = k.beta1 * e.s[0] + k.rest1 * g;
     e.s[1] = k.beta2 * e.s[1] + k.rest2 * g * g;
     towards = k.now * (g / k.unbias) + k.next * (e.s[0] / k.unbias_next);
-    e.w = e.w - k.lr * towards / (sqrtf(e.s[1] / k.unbias2) + k.epsilon);
+    e.w = e.w - k.lr * towards / (rule_sqrt(e.s[1] / k.unbias2) + k.epsilon);
     return e;
 }
 

@@ -19,7 +19,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, momentum, ahead, wd, keep, rescale, limit;
+    real lr, momentum, ahead, wd, keep, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -32,19 +32,19 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.lr = (float)p[LR];
-    k.momentum = (float)p[MOMENTUM];
+    k.lr = (real)p[LR];
+    k.momentum = (real)p[MOMENTUM];
     k.ahead = k.momentum + 1;
-    k.wd = (float)p[WD];
+    k.wd = (real)p[WD];
     k.keep = 1 - k.lr * k.wd;
-    k.rescale = (float)p[RESCALE];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
-    float coast;
+    real coast;
 
     g = rule_clip(k.rescale * g, k.limit);
     if (e.slots == 0) {

@@ -26,7 +26,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, gamma1, gamma2, rest, epsilon, bound, wd, rescale, limit;
+    real lr, gamma1, gamma2, rest, epsilon, bound, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -39,31 +39,31 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.lr = (float)p[LR];
-    k.gamma1 = (float)p[GAMMA1];
-    k.gamma2 = (float)p[GAMMA2];
+    k.lr = (real)p[LR];
+    k.gamma1 = (real)p[GAMMA1];
+    k.gamma2 = (real)p[GAMMA2];
     k.rest = 1 - k.gamma1;
-    k.epsilon = (float)p[EPSILON];
+    k.epsilon = (real)p[EPSILON];
     k.bound = rule_limit(p[CLIP_WEIGHTS]);
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g + k.wd * e.w, k.limit);
     e.s[0] = k.rest * (g * g) + k.gamma1 * e.s[0];
     if (e.slots == 1) {
-        e.w = e.w - k.lr * (g / sqrtf(e.s[0] + k.epsilon));
+        e.w = e.w - k.lr * (g / rule_sqrt(e.s[0] + k.epsilon));
     } else {
-        float variance;
+        real variance;
 
         e.s[1] = k.rest * g + k.gamma1 * e.s[1];
         variance = e.s[0] - e.s[1] * e.s[1];
         variance = variance < 0 ? 0 : variance;
-        e.s[2] = k.gamma2 * e.s[2] - k.lr * g / sqrtf(variance + k.epsilon);
+        e.s[2] = k.gamma2 * e.s[2] - k.lr * g / rule_sqrt(variance + k.epsilon);
         e.w = e.w + e.s[2];
     }
     e.w = rule_clip(e.w, k.bound);

@@ -21,7 +21,7 @@ static const struct kv_optim_param params[] = {
 
 struct step {
     struct noise_words key;
-    float half, spread, wd, rescale, limit;
+    real half, spread, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -37,15 +37,15 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
 
     memcpy(&seed, &p[SEED], sizeof seed);
     k.key = noise_key(seed, now->key, now->t);
-    k.half = (float)(p[LR] / 2);
-    k.spread = (float)sqrt(p[LR]);
-    k.wd = (float)p[WD];
-    k.rescale = (float)p[RESCALE];
+    k.half = (real)(p[LR] / 2);
+    k.spread = (real)sqrt(p[LR]);
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit) + k.wd * e.w;
     e.w = e.w - k.half * g + k.spread * e.noise;

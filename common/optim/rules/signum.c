@@ -24,7 +24,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float lr, momentum, rest, rest_wd, keep, rescale, limit;
+    real lr, momentum, rest, rest_wd, keep, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -37,21 +37,21 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.lr = (float)p[LR];
-    k.momentum = (float)p[MOMENTUM];
+    k.lr = (real)p[LR];
+    k.momentum = (real)p[MOMENTUM];
     k.rest = 1 - k.momentum;
-    k.rest_wd = k.rest * (float)p[WD];
-    k.keep = 1 - k.lr * (float)(p[WD_LH] + (slots(p) == 0 ? p[WD] : 0));
-    k.rescale = (float)p[RESCALE];
+    k.rest_wd = k.rest * (real)p[WD];
+    k.keep = 1 - k.lr * (real)(p[WD_LH] + (slots(p) == 0 ? p[WD] : 0));
+    k.rescale = (real)p[RESCALE];
     k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     if (e.slots == 0) {
         /* Unscaled: a small gradient must not vanish on the way. */
-        float towards = k.rescale * rule_sign(g);
+        real towards = k.rescale * rule_sign(g);
 
         e.w = k.keep * e.w - k.lr * rule_sign(towards);
         return e;

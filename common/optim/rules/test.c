@@ -13,7 +13,7 @@ static const struct kv_optim_param params[] = {
 };
 
 struct step {
-    float rescale;
+    real rescale;
 };
 
 static unsigned slots(const double *p)
@@ -27,11 +27,11 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     struct step k;
 
     (void)now;
-    k.rescale = (float)p[RESCALE];
+    k.rescale = (real)p[RESCALE];
     return k;
 }
 
-RULE_FN struct elem update(struct elem e, float g, struct step k)
+RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     e.w = e.w + g * k.rescale;
     e.s[0] = e.w;
