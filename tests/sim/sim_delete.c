@@ -115,7 +115,7 @@ static bool for_each(struct sim_worker *w,
                      bool *acted)
 {
     const struct plan *p = &w->sim->plan;
-    uint32_t count = 0, i = w->rank;
+    uint32_t count = 0, i;
 
     while (w->asked < p->slices) {
         i = (w->asked++ + w->rank) % p->slices;

@@ -188,7 +188,7 @@ static void choose_deleted(struct plan *p)
         below(&random, 3) > 0) {
         return;
     }
-    p->delete_step = between(&random, 1, p->steps - 1);
+    p->delete_step = 1 + below(&random, p->steps > 1 ? p->steps - 1 : 1);
     for (uint32_t i = 0; i < p->slices; i++) {
         struct plan_slice *s = &p->slice[i];
 
