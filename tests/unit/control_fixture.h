@@ -30,7 +30,7 @@ struct answer {
     enum kv_status status;
     char text[KV_TEXT_MAX + 1];
     uint32_t rank, workers, servers, shards, key_id;
-    uint64_t barrier, slice_count, arena_id;
+    uint64_t barrier, slice_count, arena_id, deletions;
     uint32_t dead;
     char address[KV_ADDRESS_MAX + 1]; /* The last one. */
     uint32_t place[16];
@@ -106,6 +106,7 @@ static inline enum kv_status client_frame(struct link *l,
     } else if (m->kind == MESSAGE_PLACED) {
         a->key_id = m->placed.key_id;
         a->slice_count = m->placed.slice_count;
+        a->deletions = m->placed.deletions;
         for (size_t i = 0; i < 16 && 4 * i < head->payload_size; i++) {
             a->place[i] = bytes_get_u32(bytes + 4 * i);
         }
@@ -351,6 +352,17 @@ static inline void ask_key(struct client *c, uint64_t id, const char *name,
     m.key.name = name;
     m.key.dims = 1;
     m.key.shape[0] = count;
+    ask(c, id, &m);
+}
+
+static inline void ask_delete(struct client *c, uint64_t id, const char *name,
+                              enum kv_delete_step step, uint32_t key_id)
+{
+    struct message m = {.kind = MESSAGE_DELETE};
+
+    m.delete.name = name;
+    m.delete.step = step;
+    m.delete.key_id = key_id;
     ask(c, id, &m);
 }
 
