@@ -341,6 +341,17 @@ static unsigned thread_count(const struct options *options)
     return processors < THREADS_DEFAULT_MAX ? processors : THREADS_DEFAULT_MAX;
 }
 
+/* Each of them trains, and all believe that it is together. */
+static void warn_of_others(const struct options *options)
+{
+    if (options->workers != OPTIONS_NONE && options->workers > 1) {
+        log_warn("a local store is this process's own: the %" PRIu64
+                 " workers of this job (KV_WORKERS) do not share it; "
+                 "dist_sync and the like do",
+                 options->workers);
+    }
+}
+
 enum kv_status local_engine_open(struct lane **out, const struct kind *kind,
                                  const struct options *options,
                                  struct op_pool *pool)
@@ -370,6 +381,7 @@ enum kv_status local_engine_open(struct lane **out, const struct kind *kind,
         free_local(&l->lane);
         return status;
     }
+    warn_of_others(options);
     *out = &l->lane;
     return KV_OK;
 }

@@ -2,6 +2,7 @@
 #include "tests/unit/local_fixture.h"
 
 #include <semaphore.h>
+#include <unistd.h>
 
 #include "common/base/check.h"
 
@@ -291,6 +292,39 @@ static void test_figures_count_keys(void **state)
     assert_int_equal(stats.bytes_sent + stats.bytes_received, 0);
 }
 
+/* What opening a store writes to stderr. */
+static void open_and_read(const char *options, char *said, size_t size)
+{
+    int before = dup(STDERR_FILENO), ends[2];
+    struct kvw *other = NULL;
+    ssize_t got;
+    int status;
+
+    assert_int_equal(pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    status = kvw_open(&other, "local", options);
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(ends[1]);
+    kvw_close(other);
+    got = read(ends[0], said, size - 1);
+    close(ends[0]);
+    expect_ok(status);
+    said[got > 0 ? got : 0] = '\0';
+}
+
+static void test_workers_of_a_job_are_told_that_they_train_apart(void **state)
+{
+    char said[1024];
+
+    (void)state;
+    open_and_read("log=warn,workers=4", said, sizeof said);
+    assert_non_null(strstr(said, "the 4 workers of this job"));
+    open_and_read("log=warn,workers=1", said, sizeof said);
+    assert_string_equal(said, "");
+    open_and_read("log=error", said, sizeof said);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +342,7 @@ int main(void)
         TEST(test_large_values_in_line_are_all_done),
         TEST(test_a_callback_may_go_on_but_not_wait),
         TEST(test_figures_count_keys),
+        TEST(test_workers_of_a_job_are_told_that_they_train_apart),
     };
 
     return cmocka_run_group_tests_name("local", tests, NULL, NULL);
