@@ -91,8 +91,8 @@ static bool begin(struct shard *s, struct entry *e)
     memset(m, 0, sizeof *m);
     scale.plain = e->plain;
     scale.key = e->key_id;
-    kv_optim_prepare_for(&s->spec, e->dtype, &scale,
-                         (fresh ? 0 : e->value->updates) + 1, m->step);
+    kv_optim_prepare(&s->spec, e->dtype, &scale,
+                     (fresh ? 0 : e->value->updates) + 1, m->step);
     e->measure = m;
     s->measures++;
     measure_pass(s, e);

@@ -69,12 +69,12 @@ const void *shard_step(struct shard *s, enum kv_dtype dtype, uint64_t updates)
     struct step_cache *c = &s->cache[s->tuning.way];
 
     if (s->tuning.alone || dtype == KV_F64) {
-        kv_optim_prepare_for(&s->spec, dtype, now, updates, s->own_step);
+        kv_optim_prepare(&s->spec, dtype, now, updates, s->own_step);
         return s->own_step;
     }
     if (c->updates != updates || c->lr_mult != now->lr_mult ||
         c->wd_mult != now->wd_mult) {
-        kv_optim_prepare(&s->spec, now, updates, c->step);
+        kv_optim_prepare(&s->spec, KV_F32, now, updates, c->step);
         c->updates = updates;
         c->lr_mult = now->lr_mult;
         c->wd_mult = now->wd_mult;

@@ -27,7 +27,7 @@ struct local_update {
     size_t width; /* Of a row. */
     void *room;   /* local_update_room() bytes; NULL: that is 0. */
     const struct kv_optim *optim;
-    const void *step; /* From kv_optim_prepare_for(). */
+    const void *step; /* From kv_optim_prepare(). */
     uint64_t number;  /* Of the value's first element, for sgld's noise. */
 };
 

@@ -201,8 +201,8 @@ static void prepare(struct team *team, const struct local_rule *rule,
     double total[KV_OPTIM_NORMS_MAX];
 
     scale.plain = keys_plain(&key->spec);
-    kv_optim_prepare_for(&rule->spec, u->dtype, &scale, ++key->value->updates,
-                         step);
+    kv_optim_prepare(&rule->spec, u->dtype, &scale, ++key->value->updates,
+                     step);
     for (unsigned pass = 0; pass < u->optim->passes; pass++) {
         local_measure(team, u, pass, total);
         kv_optim_for(u->optim, u->dtype)->absorb(step, pass, total);

@@ -92,9 +92,9 @@ static double rate_at(const struct kv_optim_spec *spec, int lr, double times,
     return fmin(fmax(rate, p->min), p->max);
 }
 
-void kv_optim_prepare_for(const struct kv_optim_spec *spec, enum kv_dtype dtype,
-                          const struct kv_optim_scale *scale, uint64_t t,
-                          void *step)
+void kv_optim_prepare(const struct kv_optim_spec *spec, enum kv_dtype dtype,
+                      const struct kv_optim_scale *scale, uint64_t t,
+                      void *step)
 {
     static const struct kv_optim_scale none = {.lr_mult = 1, .wd_mult = 1};
     const struct kv_optim_scale *own = scale == NULL ? &none : scale;
@@ -115,13 +115,6 @@ void kv_optim_prepare_for(const struct kv_optim_spec *spec, enum kv_dtype dtype,
         params[wd] *= own->wd_mult;
     }
     kv_optim_for(spec->optim, dtype)->prepare(params, &now, step);
-}
-
-void kv_optim_prepare(const struct kv_optim_spec *spec,
-                      const struct kv_optim_scale *scale, uint64_t t,
-                      void *step)
-{
-    kv_optim_prepare_for(spec, KV_F32, scale, t, step);
 }
 
 /* --- Rows ----------------------------------------------------------------- */

@@ -8,8 +8,9 @@
  *
  *     kv_optim_parse("sgd", "lr=0.1,momentum=0.9", &spec, ...)    once
  *     slots = spec.optim->slots(spec.params)       state arrays, zero at first
- *     kv_optim_prepare(&spec, &scale, t, step)     once an update of a slice
- *     spec.optim->update(&args)                    for each block of the slice
+ *     kv_optim_prepare(&spec, dtype, &scale, t, step)  once an update of a
+ * slice spec.optim->update(&args)                    for each block of the
+ * slice
  *
  * An update is out of place: it reads the old weights and state and writes the
  * new ones elsewhere, so that an update cut short leaves no trace. It may also
@@ -96,9 +97,8 @@ struct kv_optim_scale {
 };
 
 /* One block of an update. Arrays hold `count` floats, or doubles for a rule of
- * f64, aligned as those are; an
- * output is the input of the same name, or overlaps nothing. Slots beyond
- * slots(params) are not looked at. */
+ * f64, aligned as those are; an output is the input of the same name, or
+ * overlaps nothing. Slots beyond slots(params) are not looked at. */
 struct kv_optim_args {
     size_t count;
     const void *weight;
@@ -210,11 +210,8 @@ bool kv_optim_lazy(const struct kv_optim_spec *spec);
 
 /* What update t of a slice needs, 1 being the first after its state was all
  * zero: KV_OPTIM_STEP_MAX bytes into `step`. `scale` NULL is 1, 1, false, 0.
- * For weights of a dtype, or of f32. */
-void kv_optim_prepare_for(const struct kv_optim_spec *spec, enum kv_dtype dtype,
-                          const struct kv_optim_scale *scale, uint64_t t,
-                          void *step);
-void kv_optim_prepare(const struct kv_optim_spec *spec,
+ * For weights of this dtype. */
+void kv_optim_prepare(const struct kv_optim_spec *spec, enum kv_dtype dtype,
                       const struct kv_optim_scale *scale, uint64_t t,
                       void *step);
 

@@ -179,8 +179,7 @@ KV_CLONES static void RULE_LOOPS(const struct kv_optim_args *a, struct step k,
 
 static bool rule_may_stream(const struct kv_optim_args *a, unsigned slots_used)
 {
-    bool ready = a->stream && sizeof(real) == sizeof(float) &&
-                 kv_stream_ready(a->new_weight);
+    bool ready = a->stream && kv_stream_ready(a->new_weight);
 
     for (unsigned i = 0; i < slots_used; i++) {
         ready = ready && kv_stream_ready(a->new_slot[i]);

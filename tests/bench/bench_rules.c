@@ -87,7 +87,7 @@ static double update(struct value_pair *v, const struct kv_optim_spec *spec,
     struct kv_optim_args args = {.step = step, .stream = STREAMED};
     uint64_t start = bench_now_ns();
 
-    kv_optim_prepare(spec, NULL, t, step);
+    kv_optim_prepare(spec, KV_F32, NULL, t, step);
     for (size_t first = 0; first < v->count; first += SHARD_BLOCK) {
         args.count = SHARD_BLOCK;
         args.weight = v->old[0] + first;

@@ -132,7 +132,7 @@ static void try_optim(char *text)
         return;
     }
     KV_CHECK(spec.optim->slots(spec.params) <= KV_OPTIM_SLOTS_MAX);
-    kv_optim_prepare(&spec, NULL, 1, step);
+    kv_optim_prepare(&spec, KV_F32, NULL, 1, step);
     for (int i = 0; spec.optim->params[i].name != NULL; i++) {
         const struct kv_optim_param *p = &spec.optim->params[i];
 

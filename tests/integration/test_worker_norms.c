@@ -65,7 +65,7 @@ static void reference(const struct kv_optim_spec *spec, uint64_t t)
                                  .gradient = sum,
                                  .step = step};
 
-    kv_optim_prepare(spec, NULL, t, step);
+    kv_optim_prepare(spec, KV_F32, NULL, t, step);
     for (unsigned i = 0; i < KV_OPTIM_SLOTS_MAX; i++) {
         args.slot[i] = state[i];
         args.new_slot[i] = next_state[i];

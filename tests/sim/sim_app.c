@@ -100,16 +100,16 @@ static bool open_next(struct sim_worker *w)
 
 /* --- Settings ------------------------------------------------------------- */
 
-static void on_set(struct request *r, enum kv_status status, const char *text,
-                   const struct message *reply, const void *payload,
-                   size_t payload_size)
+void sim_on_ok(struct request *r, enum kv_status status, const char *text,
+               const struct message *reply, const void *payload,
+               size_t payload_size)
 {
     struct sim_worker *w = r->owner;
 
     (void)payload;
     (void)payload_size;
     if (status != KV_OK || reply->kind != MESSAGE_OK) {
-        sim_fail(w->sim, "rank %u cannot set: %s", w->rank, text);
+        sim_fail(w->sim, "rank %u is refused a request: %s", w->rank, text);
     }
     w->answered++;
 }
@@ -133,7 +133,7 @@ static bool ask(struct sim_worker *w, const struct message *m, uint32_t first,
     *acted = true;
     memset(r, 0, sizeof *r);
     r->message = *m;
-    r->done = on_set;
+    r->done = sim_on_ok;
     r->owner = w;
     courier_request(w->lanes[first + w->asked++].courier, r);
     return false;

@@ -14,6 +14,11 @@
 /* Ask every shard, one by one; true once all have answered. */
 bool sim_ask_all(struct sim_worker *w, const struct message *m, bool *acted);
 
+/* The end of a request that is answered Ok, and counts. */
+void sim_on_ok(struct request *r, enum kv_status status, const char *text,
+               const struct message *reply, const void *payload,
+               size_t payload_size);
+
 /* Has everyone come as far as this step, with the settings that it needs? */
 bool sim_all_are_at(const struct sim *sim, uint32_t step);
 

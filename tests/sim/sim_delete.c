@@ -80,20 +80,6 @@ void sim_delete_refused(struct sim_worker *w, uint32_t i, enum kv_status status,
     w->gone[i] = true;
 }
 
-static void on_dropped(struct request *r, enum kv_status status,
-                       const char *text, const struct message *reply,
-                       const void *payload, size_t payload_size)
-{
-    struct sim_worker *w = r->owner;
-
-    (void)payload;
-    (void)payload_size;
-    if (status != KV_OK || reply->kind != MESSAGE_OK) {
-        sim_fail(w->sim, "rank %u cannot drop: %s", w->rank, text);
-    }
-    w->answered++;
-}
-
 static void drop(struct sim_worker *w, uint32_t i)
 {
     const struct plan_slice *plan = &w->sim->plan.slice[i];
@@ -104,7 +90,7 @@ static void drop(struct sim_worker *w, uint32_t i)
     r->message.drop.key_id = plan->key_id;
     r->message.drop.slice = plan->index;
     r->message.drop.deletion = plan_deletion(&w->sim->plan, i);
-    r->done = on_dropped;
+    r->done = sim_on_ok;
     r->owner = w;
     courier_request(w->lanes[plan->shard].courier, r);
 }

@@ -161,7 +161,7 @@ static struct kv_optim_args args_of(struct folding *f, size_t first)
 static void begin(struct folding *f, uint32_t round)
 {
     f->o->updates++;
-    kv_optim_prepare(&f->spec, &f->scale, f->o->updates, f->step);
+    kv_optim_prepare(&f->spec, KV_F32, &f->scale, f->o->updates, f->step);
     kv_to_f32(f->s->dtype, f->o->value[round - 1], f->weights, f->s->count);
 }
 

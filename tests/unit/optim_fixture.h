@@ -118,7 +118,7 @@ static inline void update(struct value *v, const float *gradient, size_t block)
     int from = v->live, to = 1 - v->live;
 
     step[KV_OPTIM_STEP_MAX] = 0x5a;
-    kv_optim_prepare(&v->spec, NULL, ++v->t, step);
+    kv_optim_prepare(&v->spec, KV_F32, NULL, ++v->t, step);
     assert_int_equal(step[KV_OPTIM_STEP_MAX], 0x5a);
     for (size_t i = 0; i < v->count; i += block) {
         struct kv_optim_args args = {

@@ -143,7 +143,7 @@ static inline void key_update(struct key *k, const float *gradient)
     unsigned char step[KV_OPTIM_STEP_MAX + 1];
 
     step[KV_OPTIM_STEP_MAX] = 0x5a;
-    kv_optim_prepare(&k->spec, &k->scale, ++k->t, step);
+    kv_optim_prepare(&k->spec, KV_F32, &k->scale, ++k->t, step);
     for (unsigned pass = 0; pass < k->spec.optim->passes; pass++) {
         key_pass(k, gradient, pass, step);
     }

@@ -153,7 +153,7 @@ static void test_an_update_has_the_bits_of_the_rule_itself(void **state)
         for (int s = 0; s < SLOTS; s++) {
             args.slot[s] = args.new_slot[s] = slot[1][s];
         }
-        kv_optim_prepare(&spec, NULL, t, step);
+        kv_optim_prepare(&spec, KV_F32, NULL, t, step);
         local_update(f.team, &u);
         spec.optim->update(&args);
         expect_right(count * 4);
@@ -189,7 +189,7 @@ static void expect_rows(const struct kv_optim_spec *spec, size_t length)
     memcpy(f.out, f.inputs[2], rows * length * 4);
     memcpy(f.right, f.inputs[2], rows * length * 4);
     mark_end(rows * length * 4);
-    kv_optim_prepare(spec, NULL, 1, step);
+    kv_optim_prepare(spec, KV_F32, NULL, 1, step);
     for (size_t i = 0; i < count; i++) {
         float *weight = f.right + 3 * i * length;
         float *own = slot[1] + 3 * i * state;
@@ -260,7 +260,7 @@ static void test_norms_are_summed_as_on_a_server(void **state)
 
     (void)state;
     assert_int_equal(kv_optim_parse("lans", "lr=0.1", &spec, error, 1), KV_OK);
-    kv_optim_prepare(&spec, NULL, 1, step);
+    kv_optim_prepare(&spec, KV_F32, NULL, 1, step);
     kv_sum(KV_F32, f.out, inputs(), INPUTS, most);
     for (size_t c = 0; c < 2 * sizeof counts / sizeof *counts; c++) {
         size_t count = counts[c / 2];

@@ -66,7 +66,7 @@ static void wide_update(struct wide *v, const float *gradient)
     struct kv_optim_args args = args_of(v, gradient, copied, step);
 
     step[KV_OPTIM_STEP_MAX] = 0x5a;
-    kv_optim_prepare_for(&v->spec, KV_F64, NULL, (uint64_t)++v->t, step);
+    kv_optim_prepare(&v->spec, KV_F64, NULL, (uint64_t)++v->t, step);
     for (unsigned pass = 0; pass < optim->passes; pass++) {
         double sums[KV_OPTIM_NORMS_MAX] = {0};
 
@@ -190,7 +190,7 @@ static void narrow_update(struct narrow *n, const float *gradient)
                                  .step = step,
                                  .row_length = LENGTH};
 
-    kv_optim_prepare(&wide.spec, NULL, (uint64_t)wide.t, step);
+    kv_optim_prepare(&wide.spec, KV_F32, NULL, (uint64_t)wide.t, step);
     wide.spec.optim->update(&args);
 }
 

@@ -22,7 +22,7 @@ static void draw(const char *params, uint64_t key, uint64_t t, uint64_t first,
     struct kv_optim_scale scale = {.lr_mult = 1, .wd_mult = 1, .key = key};
     unsigned char step[KV_OPTIM_STEP_MAX];
 
-    kv_optim_prepare(&spec, &scale, t, step);
+    kv_optim_prepare(&spec, KV_F32, &scale, t, step);
     for (size_t i = 0; i < count; i += KEY_ROOM) {
         struct kv_optim_args args = {.count = key_min(count - i, KEY_ROOM),
                                      .weight = zeros,
@@ -319,7 +319,7 @@ static void step_all(const struct kv_optim_spec *spec, uint64_t t)
 {
     unsigned char step[KV_OPTIM_STEP_MAX];
 
-    kv_optim_prepare(spec, NULL, t, step);
+    kv_optim_prepare(spec, KV_F32, NULL, t, step);
     for (size_t i = 0; i < SAMPLES; i += KEY_ROOM) {
         struct kv_optim_args args = {.count = KEY_ROOM,
                                      .weight = samples + i,

@@ -165,7 +165,7 @@ static void test_sums_of_other_cuts_differ_by_less_than_is_promised(void **s)
     unsigned char step[KV_OPTIM_STEP_MAX];
     size_t count = 4999;
 
-    kv_optim_prepare(&spec, NULL, 1, step);
+    kv_optim_prepare(&spec, KV_F32, NULL, 1, step);
     for (size_t slice = 64; slice <= count; slice *= 2) {
         double whole[KV_OPTIM_NORMS_MAX] = {0}, total = 0;
         size_t additions = count / 64 + 1 + count / slice;
@@ -204,7 +204,7 @@ static void test_measuring_writes_nothing(void **state)
         struct kv_optim_args args;
 
         start_both(f, recipes[i], 200);
-        kv_optim_prepare(&f->a.spec, NULL, 1, step);
+        kv_optim_prepare(&f->a.spec, KV_F32, NULL, 1, step);
         args = key_args(&f->a, 0, 200, f->weight, step);
         f->a.spec.optim->measure(&args, 0, sums);
         expect_same_bits(f);

@@ -103,7 +103,7 @@ static void expect_rule(const char *params, struct grid_shape shape)
                                      .row_length = shape.length};
 
         move(&g, &spec, true);
-        kv_optim_prepare(&spec, NULL, (uint64_t)step, update);
+        kv_optim_prepare(&spec, KV_F32, NULL, (uint64_t)step, update);
         spec.optim->update(&args);
         expect_close(g.weight, g.w, count_of(&g), params, "weight", step);
         expect_close(state, g.h, shape.rows, params, "state", step);

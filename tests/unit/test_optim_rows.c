@@ -164,7 +164,7 @@ static void update_some(struct fixture *f, struct key *k)
     unsigned char step[KV_OPTIM_STEP_MAX];
     struct kv_optim_args args;
 
-    kv_optim_prepare(&k->spec, &k->scale, ++k->t, step);
+    kv_optim_prepare(&k->spec, KV_F32, &k->scale, ++k->t, step);
     args = key_args(k, 0, k->count, f->gradient, step);
     kv_optim_update_rows(k->spec.optim, &args, some, SOME);
 }

@@ -72,7 +72,7 @@ static const float *fold(uint32_t ranks)
         for (uint32_t rank = 1; rank < ranks; rank++) {
             g += gradient(rank, round);
         }
-        kv_optim_prepare(&spec, NULL, round, step);
+        kv_optim_prepare(&spec, KV_F32, NULL, round, step);
         sgd->update(&args);
         velocity = next_velocity;
     }
