@@ -156,7 +156,7 @@ static bool waits_for_any(const struct engine *e, const struct kvw_op *fence)
     {
         const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
-        if (op->number < fence->number && holds_up(op, fence)) {
+        if (op->turn < fence->turn && holds_up(op, fence)) {
             return true;
         }
     }

@@ -36,6 +36,7 @@ void lane_cancel(struct lane *lane, struct list *ops)
 
 static void begin(struct lane *lane, struct kvw_op *op)
 {
+    op->turn = ++lane->turns;
     list_push(&lane->running, &op->on_lane);
     if (lane->stopping) {
         cancel(lane, op);
@@ -173,6 +174,7 @@ enum kv_status lane_init(struct lane *lane, const struct lane_duties *duties,
     lane->job = job;
     lane->pool = pool;
     lane->stopping = false;
+    lane->turns = 0;
     list_init(&lane->running);
     list_init(&lane->finished);
     lane->mailbox.data = lane;

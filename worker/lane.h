@@ -69,6 +69,7 @@ struct lane {
     uv_prepare_t prepare;
     uv_idle_t awake; /* Runs while the loop must not sleep. */
     struct list finished;
+    uint64_t turns; /* Ops that have come. */
     bool stopping;
 };
 

@@ -94,7 +94,7 @@ struct kvw_op {
     struct kvw_op *next_idle;  /* In pool->idle. */
     struct kvw_op *next_owned; /* In pool->owned. */
     enum op_kind kind;
-    uint64_t number; /* Grows from op to op. */
+    uint64_t number; /* Grows from op to op, as callers start them. */
 
     /* What to do. */
     int priority;
@@ -118,7 +118,9 @@ struct kvw_op {
     uint32_t node, seconds; /* OP_DEAD */
 
     /* The lane's. */
-    size_t left; /* Pieces not done. */
+    uint64_t turn; /* Grows from op to op, as the lane comes to them: callers
+                      may overtake each other on the way. */
+    size_t left;   /* Pieces not done. */
     size_t piece_count;
     enum kv_status status;
     char text[OP_TEXT_MAX];

@@ -1,11 +1,11 @@
 /* Leaving the rounds and coming back, over real servers: the same bits, however
  * uneven the batches are and whatever happens to servers. */
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "tests/integration/worker_fixture.h"
 
 #define COUNT 40000 /* Elements: of one slice. */
-#define PATIENCE 60000
 
 enum { EPOCHS = 3, BATCHES = 4 };
 
@@ -36,13 +36,7 @@ static void *leaves(void *arg)
     return (void *)(intptr_t)kvw_leave(c.kv[1]);
 }
 
-static void *joins(void *arg)
-{
-    (void)arg;
-    return (void *)(intptr_t)kvw_join(c.kv[1]);
-}
-
-static void expect_joined(pthread_t thread)
+static void expect_left(pthread_t thread)
 {
     void *status = NULL;
 
@@ -62,7 +56,7 @@ static void test_others_go_on_without_who_has_left(void **unused)
     KV_CHECK(pthread_create(&thread, NULL, leaves, NULL) == 0);
     push_all(0, BIG, 10); /* The round that both are in. */
     wait_for(0);
-    expect_joined(thread);
+    expect_left(thread);
     expect_pulled(0, BIG, 11);
     for (int i = 0; i < 3; i++) {
         push_all(0, BIG, 20);
@@ -83,7 +77,7 @@ static void test_leaving_waits_for_pushes_and_says_for_whom(void **unused)
     expect_error(c.kv[1], kvw_wait_all(c.kv[1], 100), KVW_ETIMEOUT, "key 'w'",
                  NULL);
     push_all(0, COUNT, 2);
-    expect_joined(thread);
+    expect_left(thread);
     expect_pulled(0, COUNT, 3);
 }
 
@@ -152,31 +146,50 @@ static void test_only_members_measure_norms(void **unused)
     assert_true(w[0][0] < 1 && w[0][0] == w[0][BIG - 1]);
 }
 
-/* What begins in the middle of it is neither lost nor stuck. */
+static atomic_bool joined;
+
+/* Rank 1, in several threads at once, until it has come back. */
+static void *pulls(void *arg)
+{
+    struct kvw_tensor t = kvw_f32(arg, COUNT);
+    struct kvw_item i = item(key, &t);
+
+    while (!atomic_load(&joined)) {
+        struct kvw_op *op;
+
+        KV_CHECK(kvw_pull(c.kv[1], &i, 1, NULL, &op) == KVW_OK);
+        KV_CHECK(kvw_wait(c.kv[1], op, PATIENCE) == KVW_OK);
+    }
+    return NULL;
+}
+
+/* What begins in the middle of it is neither lost nor stuck; and the first push
+ * after it counts, in whatever order the calls of threads were made. */
 static void test_pulls_while_a_rank_comes_back_are_answered(void **unused)
 {
     (void)unused;
-    init_all(key, BIG, 0);
-    for (int i = 1; i <= 20; i++) {
-        pthread_t thread;
-        void *status = NULL;
+    init_all(key, COUNT, 0);
+    for (int i = 1; i <= 200; i++) {
+        pthread_t pulling[3];
 
         expect_ok(c.kv[1], kvw_leave(c.kv[1]));
-        push_all(0, BIG, (float)i);
+        push_all(0, COUNT, (float)i);
         wait_for(0);
-        pull(1, key, w[1], BIG);
-        KV_CHECK(pthread_create(&thread, NULL, joins, NULL) == 0);
+        atomic_store(&joined, false);
         for (int n = 0; n < 3; n++) {
-            pull(1, key, w[1], BIG);
+            KV_CHECK(pthread_create(&pulling[n], NULL, pulls,
+                                    w[1] + n * COUNT) == 0);
         }
-        KV_CHECK(pthread_join(thread, &status) == 0);
-        assert_int_equal((intptr_t)status, KVW_OK);
+        expect_ok(c.kv[1], kvw_join(c.kv[1]));
+        atomic_store(&joined, true);
+        for (int n = 0; n < 3; n++) {
+            KV_CHECK(pthread_join(pulling[n], NULL) == 0);
+        }
         wait_for(1);
-        expect_all(w[1], BIG, (float)i);
-        push_all(0, BIG, 1);
-        push_all(1, BIG, 2);
+        push_all(0, COUNT, 1);
+        push_all(1, COUNT, 2);
         wait_all();
-        expect_pulled(1, BIG, 3);
+        expect_pulled(1, COUNT, 3);
     }
 }
 

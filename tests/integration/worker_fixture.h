@@ -8,7 +8,8 @@
 
 #include "tests/integration/cluster.h"
 
-#define BIG 300000 /* Elements: three slices, on several shards. */
+#define BIG 300000     /* Elements: three slices, on several shards. */
+#define PATIENCE 60000 /* Milliseconds: who waits longer is stuck. */
 
 static struct cluster c;
 static float w[2][BIG], g[2][BIG];
@@ -95,7 +96,7 @@ static inline void pull(unsigned rank, struct kvw_key key, float *data,
 static inline void wait_all(void)
 {
     for (unsigned rank = 0; rank < c.workers; rank++) {
-        expect_ok(c.kv[rank], kvw_wait_all(c.kv[rank], KVW_FOREVER));
+        expect_ok(c.kv[rank], kvw_wait_all(c.kv[rank], PATIENCE));
     }
 }
 
