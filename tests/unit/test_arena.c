@@ -1,7 +1,10 @@
 #include "tests/unit/arena_fixture.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -247,6 +250,73 @@ static void test_no_room_is_said_at_start(void **state)
     home_open(h);
 }
 
+/* Bytes of the mapping at `address` that huge pages map. */
+static size_t huge_bytes(const void *address)
+{
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    size_t kib = 0, in_it = 0;
+    char line[256];
+    uintptr_t first, end;
+
+    KV_CHECK(maps != NULL);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &first, &end) == 2) {
+            in_it = (uintptr_t)address >= first && (uintptr_t)address < end;
+        } else if (in_it && sscanf(line, "ShmemPmdMapped: %zu", &kib) == 1) {
+            break;
+        }
+    }
+    fclose(maps);
+    return kib << 10;
+}
+
+/* Can this kernel, and is there such memory? */
+static bool has_huge_pages(int fd)
+{
+    const size_t page = 2 << 20;
+    char *wide =
+        mmap(NULL, 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *at = wide + (page - (uintptr_t)wide % page) % page;
+    bool can;
+
+    KV_CHECK(wide != MAP_FAILED && ftruncate(fd, (off_t)page) == 0);
+    KV_CHECK(posix_fallocate(fd, 0, 4096) == 0);
+    KV_CHECK(mmap(at, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+                  0) == at);
+    can = madvise(at, page, 25 /* MADV_COLLAPSE */) == 0;
+    munmap(wide, 2 * page);
+    return can;
+}
+
+static void test_large_values_are_in_huge_pages(void **state)
+{
+    char dir[] = "/dev/shm/kv-test-XXXXXX", path[64];
+    struct home *h = *state;
+    char *block;
+    int fd;
+
+    home_drop(h);
+    KV_CHECK(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof path, "%s/probe", dir);
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    KV_CHECK(fd >= 0 && unlink(path) == 0);
+    h->config.dir = dir;
+    snprintf(path, sizeof path, "%s/" ARENA_NAME, dir);
+    if (has_huge_pages(fd)) {
+        home_open(h);
+        block = arena_alloc(h->arena, 16 << 20);
+        memset(block, 1, 16 << 20);
+        assert_true(huge_bytes(block) >= 14 << 20);
+        home_drop(h);
+    } else {
+        print_message("not tested: no huge pages on tmpfs: %s\n",
+                      strerror(errno));
+    }
+    close(fd);
+    unlink(path);
+    rmdir(dir);
+}
+
 static void test_a_damaged_file_is_refused(void **state)
 {
     struct home *h = *state;
@@ -277,6 +347,7 @@ int main(void)
         TEST(test_links_and_files_open_to_others_are_refused),
         TEST(test_a_directory_open_to_others_is_refused),
         TEST(test_no_room_is_said_at_start),
+        TEST(test_large_values_are_in_huge_pages),
         TEST(test_a_damaged_file_is_refused),
     };
 
