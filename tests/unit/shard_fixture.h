@@ -330,4 +330,51 @@ static inline void set_optimizer(struct fixture *f, const char *name,
         shard_optimizer(f->shard, &spec, f->error, sizeof f->error), KV_OK);
 }
 
+/* --- Tests: each has a shard of its own ------------------------------------
+ */
+
+static inline int set_up_with(void **state, uint32_t workers, uint32_t policy)
+{
+    *state = fixture_new(workers, policy);
+    return 0;
+}
+
+static inline int set_up_alone(void **state)
+{
+    return set_up_with(state, 1, KV_POLICY_SYNC);
+}
+
+static inline int set_up_pair(void **state)
+{
+    return set_up_with(state, 2, KV_POLICY_SYNC);
+}
+
+static inline int set_up_three(void **state)
+{
+    return set_up_with(state, 3, KV_POLICY_SYNC);
+}
+
+static inline int set_up_crowd(void **state)
+{
+    return set_up_with(state, 5, KV_POLICY_SYNC);
+}
+
+static inline int set_up_async(void **state)
+{
+    return set_up_with(state, 2, KV_POLICY_ASYNC);
+}
+
+static inline int set_up_three_async(void **state)
+{
+    return set_up_with(state, 3, KV_POLICY_ASYNC);
+}
+
+static inline int tear_down(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+#define TEST(name, how) cmocka_unit_test_setup_teardown(name, how, tear_down)
+
 #endif

@@ -101,7 +101,7 @@ static inline void next_life(struct fixture *f, struct pair *p)
     }
 }
 
-static inline int set_up_policy(void **state, uint32_t policy)
+static inline int set_up_tables_with(void **state, uint32_t policy)
 {
     struct fixture *f = fixture_new(RANKS, policy);
 
@@ -110,20 +110,14 @@ static inline int set_up_policy(void **state, uint32_t policy)
     return 0;
 }
 
-static inline int set_up(void **state)
+static inline int set_up_tables(void **state)
 {
-    return set_up_policy(state, KV_POLICY_SYNC);
+    return set_up_tables_with(state, KV_POLICY_SYNC);
 }
 
-static inline int set_up_async(void **state)
+static inline int set_up_tables_async(void **state)
 {
-    return set_up_policy(state, KV_POLICY_ASYNC);
-}
-
-static inline int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
+    return set_up_tables_with(state, KV_POLICY_ASYNC);
 }
 
 /* --- A round -------------------------------------------------------------- */
@@ -288,7 +282,5 @@ static inline void begin(struct fixture *f, struct pair *p)
     whole_start(&right, first, count_of(p));
     open_pair(f, p, first);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 #endif

@@ -1,35 +1,5 @@
 #include "tests/unit/shard_fixture.h"
 
-static int set_up_sync(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_async(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_ASYNC);
-    return 0;
-}
-
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_crowd(void **state)
-{
-    *state = fixture_new(5, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Open ----------------------------------------------------------------- */
 
 static void test_rank_0_creates_and_others_attach(void **state)
@@ -361,31 +331,28 @@ static void test_the_steady_state_allocates_nothing(void **state)
     assert_int_equal(mem_allocations(), before);
 }
 
-#define TEST(name, job)                                                        \
-    cmocka_unit_test_setup_teardown(name, set_up_##job, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_rank_0_creates_and_others_attach, sync),
-        TEST(test_attaching_waits_for_the_creation, sync),
-        TEST(test_who_left_waits_no_more, sync),
-        TEST(test_creating_again_changes_nothing, sync),
-        TEST(test_a_round_closes_with_the_last_rank, sync),
-        TEST(test_the_sum_is_in_rank_order, crowd),
-        TEST(test_a_repeated_push_is_answered_and_not_applied, sync),
-        TEST(test_a_pull_waits_for_its_round, sync),
-        TEST(test_rounds_of_slices_are_independent, sync),
-        TEST(test_large_and_small_contributions_are_kept_alike, sync),
-        TEST(test_the_last_elements_count_too, sync),
-        TEST(test_half_precision_is_summed_in_f32, crowd),
-        TEST(test_alone_every_push_is_a_round, alone),
-        TEST(test_async_applies_each_push_at_once, async),
-        TEST(test_async_without_an_optimizer_is_refused, async),
-        TEST(test_a_session_takes_its_contributions_with_it, sync),
-        TEST(test_what_a_rank_holds_is_counted, sync),
-        TEST(test_the_steady_state_allocates_nothing, alone),
-        TEST(test_the_steady_state_allocates_nothing, crowd),
+        TEST(test_rank_0_creates_and_others_attach, set_up_pair),
+        TEST(test_attaching_waits_for_the_creation, set_up_pair),
+        TEST(test_who_left_waits_no_more, set_up_pair),
+        TEST(test_creating_again_changes_nothing, set_up_pair),
+        TEST(test_a_round_closes_with_the_last_rank, set_up_pair),
+        TEST(test_the_sum_is_in_rank_order, set_up_crowd),
+        TEST(test_a_repeated_push_is_answered_and_not_applied, set_up_pair),
+        TEST(test_a_pull_waits_for_its_round, set_up_pair),
+        TEST(test_rounds_of_slices_are_independent, set_up_pair),
+        TEST(test_large_and_small_contributions_are_kept_alike, set_up_pair),
+        TEST(test_the_last_elements_count_too, set_up_pair),
+        TEST(test_half_precision_is_summed_in_f32, set_up_crowd),
+        TEST(test_alone_every_push_is_a_round, set_up_alone),
+        TEST(test_async_applies_each_push_at_once, set_up_async),
+        TEST(test_async_without_an_optimizer_is_refused, set_up_async),
+        TEST(test_a_session_takes_its_contributions_with_it, set_up_pair),
+        TEST(test_what_a_rank_holds_is_counted, set_up_pair),
+        TEST(test_the_steady_state_allocates_nothing, set_up_alone),
+        TEST(test_the_steady_state_allocates_nothing, set_up_crowd),
     };
 
     return cmocka_run_group_tests_name("shard", tests, NULL, NULL);

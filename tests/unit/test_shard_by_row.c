@@ -55,12 +55,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 static void number(void)
@@ -258,16 +252,14 @@ static void test_another_optimizer_starts_with_fresh_state(void **state)
     }
 }
 
-#define WITH(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH(test_each_row_has_its_own_rate_in_any_life),
-        WITH(test_halves_are_trained_without_a_master_too),
-        WITH(test_there_is_one_number_of_state_a_row),
-        WITH(test_rows_that_slices_cut_are_refused),
-        WITH(test_another_optimizer_starts_with_fresh_state),
+        TEST(test_each_row_has_its_own_rate_in_any_life, set_up),
+        TEST(test_halves_are_trained_without_a_master_too, set_up),
+        TEST(test_there_is_one_number_of_state_a_row, set_up),
+        TEST(test_rows_that_slices_cut_are_refused, set_up),
+        TEST(test_another_optimizer_starts_with_fresh_state, set_up),
     };
 
     seed = chance_seed();

@@ -10,30 +10,6 @@
 #define COUNT 3000
 #define NEXT(deletion) ((uint64_t)(deletion) << KV_ROUND_BITS)
 
-static int set_up(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_async(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_ASYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 static void open_at(struct fixture *f, uint32_t rank, uint32_t key_id,
@@ -367,23 +343,21 @@ static void test_a_kill_leaves_it_or_not(void **state)
     assert_int_equal(munmap((void *)opened, sizeof *opened), 0);
 }
 
-#define TEST(name, up) cmocka_unit_test_setup_teardown(name, up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_what_waits_is_told, set_up),
-        TEST(test_what_comes_later_is_told, set_up),
-        TEST(test_dropping_twice_is_dropping, set_up),
+        TEST(test_what_waits_is_told, set_up_pair),
+        TEST(test_what_comes_later_is_told, set_up_pair),
+        TEST(test_dropping_twice_is_dropping, set_up_pair),
         TEST(test_a_measured_round_ends, set_up_alone),
-        TEST(test_who_has_not_heard_of_the_deletion_asks_again, set_up),
-        TEST(test_who_waits_for_a_dropped_one_asks_again, set_up),
+        TEST(test_who_has_not_heard_of_the_deletion_asks_again, set_up_pair),
+        TEST(test_who_waits_for_a_dropped_one_asks_again, set_up_pair),
         TEST(test_old_rounds_are_not_the_next_ones, set_up_alone),
         TEST(test_async_counts_begin_there_too, set_up_async),
         TEST(test_changes_count_rounds_from_one, set_up_alone),
         TEST(test_coming_and_going_takes_no_more_room, set_up_alone),
-        TEST(test_free_slots_are_found_again, set_up),
-        TEST(test_nobody_stumbles_over_a_free_slot, set_up),
+        TEST(test_free_slots_are_found_again, set_up_pair),
+        TEST(test_nobody_stumbles_over_a_free_slot, set_up_pair),
         TEST(test_a_kill_leaves_it_or_not, set_up_alone),
     };
 

@@ -2,30 +2,6 @@
 #include "common/base/bytes.h"
 #include "tests/unit/shard_fixture.h"
 
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_pair(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_async(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_ASYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 /* A slice of `count` elements, in rows of `row_length` if that is not 0. */
@@ -355,24 +331,19 @@ static void test_async_adds_each_push_at_once(void **state)
     }
 }
 
-#define ALONE(name)                                                            \
-    cmocka_unit_test_setup_teardown(name, set_up_alone, tear_down)
-#define PAIR(name) cmocka_unit_test_setup_teardown(name, set_up_pair, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PAIR(test_the_sum_of_a_round_becomes_the_value),
-        PAIR(test_accumulate_adds_to_every_dtype),
-        ALONE(test_a_long_value_is_added_to_the_last_element),
-        PAIR(test_rows_of_a_round_become_the_table),
-        PAIR(test_accumulate_adds_to_the_rows_of_every_dtype),
-        ALONE(test_what_an_optimizer_does_not_train_is_refused),
-        ALONE(test_the_refusal_names_rank_key_and_dtype),
-        PAIR(test_a_rule_does_not_come_over_a_round_it_cannot_end),
-        ALONE(test_integers_need_no_room_for_state),
-        cmocka_unit_test_setup_teardown(test_async_adds_each_push_at_once,
-                                        set_up_async, tear_down),
+        TEST(test_the_sum_of_a_round_becomes_the_value, set_up_pair),
+        TEST(test_accumulate_adds_to_every_dtype, set_up_pair),
+        TEST(test_a_long_value_is_added_to_the_last_element, set_up_alone),
+        TEST(test_rows_of_a_round_become_the_table, set_up_pair),
+        TEST(test_accumulate_adds_to_the_rows_of_every_dtype, set_up_pair),
+        TEST(test_what_an_optimizer_does_not_train_is_refused, set_up_alone),
+        TEST(test_the_refusal_names_rank_key_and_dtype, set_up_alone),
+        TEST(test_a_rule_does_not_come_over_a_round_it_cannot_end, set_up_pair),
+        TEST(test_integers_need_no_room_for_state, set_up_alone),
+        TEST(test_async_adds_each_push_at_once, set_up_async),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,24 +1,6 @@
 /* What a shard refuses, and whom it tells that it waits. */
 #include "tests/unit/shard_fixture.h"
 
-static int set_up_sync(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_crowd(void **state)
-{
-    *state = fixture_new(5, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Stalls --------------------------------------------------------------- */
 
 struct stall {
@@ -236,20 +218,17 @@ static void test_a_pull_shares_the_fate_of_its_refused_push(void **state)
     expect_silence(f);
 }
 
-#define TEST(name, job)                                                        \
-    cmocka_unit_test_setup_teardown(name, set_up_##job, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_full_arena_refuses_the_round_and_stays_good, sync),
-        TEST(test_impossible_slices_are_refused, sync),
-        TEST(test_a_differing_creation_names_both, sync),
-        TEST(test_a_stall_names_the_missing_ranks, crowd),
-        TEST(test_nothing_open_is_no_stall, crowd),
-        TEST(test_bad_pushes_name_rank_key_and_both_values, sync),
-        TEST(test_bad_pulls_are_refused, sync),
-        TEST(test_a_pull_shares_the_fate_of_its_refused_push, sync),
+        TEST(test_a_full_arena_refuses_the_round_and_stays_good, set_up_pair),
+        TEST(test_impossible_slices_are_refused, set_up_pair),
+        TEST(test_a_differing_creation_names_both, set_up_pair),
+        TEST(test_a_stall_names_the_missing_ranks, set_up_crowd),
+        TEST(test_nothing_open_is_no_stall, set_up_crowd),
+        TEST(test_bad_pushes_name_rank_key_and_both_values, set_up_pair),
+        TEST(test_bad_pulls_are_refused, set_up_pair),
+        TEST(test_a_pull_shares_the_fate_of_its_refused_push, set_up_pair),
     };
 
     return cmocka_run_group_tests_name("shard_errors", tests, NULL, NULL);

@@ -7,24 +7,6 @@
 
 #define COUNT 8
 
-static int set_up(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_pair(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 #define ALL UINT32_MAX
@@ -390,27 +372,24 @@ static void test_a_kill_leaves_one_setting_or_the_other(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-#define TEST_PAIR(name)                                                        \
-    cmocka_unit_test_setup_teardown(name, set_up_pair, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_change_is_in_force_from_its_round_on),
-        TEST_PAIR(test_a_change_is_in_force_from_its_round_on),
-        TEST(test_changes_may_be_announced_in_any_order),
-        TEST(test_a_change_from_the_next_round_ends_what_was_announced),
-        TEST(test_a_committed_round_is_refused_with_both_numbers),
-        TEST(test_a_keys_own_goes_before_what_all_have),
-        TEST(test_multipliers_multiply_rate_and_decay),
-        TEST(test_what_no_key_can_have_is_refused),
-        TEST(test_norms_are_of_the_keys_own_settings),
-        TEST(test_announcements_are_bounded),
-        TEST(test_a_multiplier_for_each_of_many_keys_is_small),
-        TEST_PAIR(test_changes_survive),
-        TEST(test_the_next_optimizer_ends_them),
-        TEST(test_a_kill_leaves_one_setting_or_the_other),
+        TEST(test_a_change_is_in_force_from_its_round_on, set_up_alone),
+        TEST(test_a_change_is_in_force_from_its_round_on, set_up_pair),
+        TEST(test_changes_may_be_announced_in_any_order, set_up_alone),
+        TEST(test_a_change_from_the_next_round_ends_what_was_announced,
+             set_up_alone),
+        TEST(test_a_committed_round_is_refused_with_both_numbers, set_up_alone),
+        TEST(test_a_keys_own_goes_before_what_all_have, set_up_alone),
+        TEST(test_multipliers_multiply_rate_and_decay, set_up_alone),
+        TEST(test_what_no_key_can_have_is_refused, set_up_alone),
+        TEST(test_norms_are_of_the_keys_own_settings, set_up_alone),
+        TEST(test_announcements_are_bounded, set_up_alone),
+        TEST(test_a_multiplier_for_each_of_many_keys_is_small, set_up_alone),
+        TEST(test_changes_survive, set_up_pair),
+        TEST(test_the_next_optimizer_ends_them, set_up_alone),
+        TEST(test_a_kill_leaves_one_setting_or_the_other, set_up_alone),
     };
 
     return cmocka_run_group_tests_name("shard_hyper", tests, NULL, NULL);

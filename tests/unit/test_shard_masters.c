@@ -7,18 +7,6 @@ enum { ROWS = 5, LENGTH = 900, COUNT = ROWS * LENGTH };
 
 static uint64_t seed;
 
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 static uint32_t open_slice(struct fixture *f, uint32_t key_id,
@@ -237,15 +225,12 @@ static void test_a_master_goes_and_comes_with_the_optimizer(void **state)
                      KV_EINVAL);
 }
 
-#define ALONE(name)                                                            \
-    cmocka_unit_test_setup_teardown(name, set_up_alone, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ALONE(test_a_master_is_trained_as_f32_in_any_life),
-        ALONE(test_thousands_of_tiny_updates_count_with_a_master),
-        ALONE(test_a_master_goes_and_comes_with_the_optimizer),
+        TEST(test_a_master_is_trained_as_f32_in_any_life, set_up_alone),
+        TEST(test_thousands_of_tiny_updates_count_with_a_master, set_up_alone),
+        TEST(test_a_master_goes_and_comes_with_the_optimizer, set_up_alone),
     };
 
     seed = chance_seed();

@@ -2,24 +2,6 @@
 
 #define COUNT 8
 
-static int set_up(void **state)
-{
-    *state = fixture_new(3, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_async(void **state)
-{
-    *state = fixture_new(3, KV_POLICY_ASYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 static void member(struct fixture *f, uint32_t rank, bool in)
@@ -391,30 +373,28 @@ static void test_async_has_no_rounds_to_leave(void **state)
     expect_ack(f, 2, slot, 1);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_rounds_close_without_who_has_left),
-        TEST(test_who_waits_for_a_leaver_goes_on),
-        TEST(test_the_sum_is_in_rank_order_of_those_who_stay),
-        TEST(test_a_slice_that_is_opened_later_has_the_same_members),
-        TEST(test_a_leaver_pulls_the_newest_value),
-        TEST(test_a_leaver_may_not_push),
-        TEST(test_a_leaver_does_not_stand_for_the_last_member),
-        TEST(test_nobody_leaves_in_the_middle_of_a_round),
-        TEST(test_leaving_twice_is_leaving),
-        TEST(test_when_all_have_left_nothing_waits),
-        TEST(test_a_leaver_is_not_missing),
-        TEST(test_who_is_back_belongs_to_the_open_round),
-        TEST(test_leaving_outlives_the_server),
-        TEST(test_a_new_life_is_a_member),
-        TEST(test_only_members_measure),
-        TEST(test_who_joins_a_measured_round_is_measured_with_it),
-        TEST(test_who_leaves_lets_a_round_be_measured),
-        cmocka_unit_test_setup_teardown(test_async_has_no_rounds_to_leave,
-                                        set_up_async, tear_down),
+        TEST(test_rounds_close_without_who_has_left, set_up_three),
+        TEST(test_who_waits_for_a_leaver_goes_on, set_up_three),
+        TEST(test_the_sum_is_in_rank_order_of_those_who_stay, set_up_three),
+        TEST(test_a_slice_that_is_opened_later_has_the_same_members,
+             set_up_three),
+        TEST(test_a_leaver_pulls_the_newest_value, set_up_three),
+        TEST(test_a_leaver_may_not_push, set_up_three),
+        TEST(test_a_leaver_does_not_stand_for_the_last_member, set_up_three),
+        TEST(test_nobody_leaves_in_the_middle_of_a_round, set_up_three),
+        TEST(test_leaving_twice_is_leaving, set_up_three),
+        TEST(test_when_all_have_left_nothing_waits, set_up_three),
+        TEST(test_a_leaver_is_not_missing, set_up_three),
+        TEST(test_who_is_back_belongs_to_the_open_round, set_up_three),
+        TEST(test_leaving_outlives_the_server, set_up_three),
+        TEST(test_a_new_life_is_a_member, set_up_three),
+        TEST(test_only_members_measure, set_up_three),
+        TEST(test_who_joins_a_measured_round_is_measured_with_it, set_up_three),
+        TEST(test_who_leaves_lets_a_round_be_measured, set_up_three),
+        TEST(test_async_has_no_rounds_to_leave, set_up_three_async),
     };
 
     return cmocka_run_group_tests_name("shard members", tests, NULL, NULL);

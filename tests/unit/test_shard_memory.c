@@ -4,16 +4,10 @@
 
 #define SLICES 600 /* More than entries are allocated for at a time. */
 
-static int set_up(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
+static int count_and_tear_down(void **state)
 {
     fault_mem_fail(0);
-    fixture_free(*state);
+    tear_down(state);
     assert_int_equal(fault_mem_live(), 0);
     return 0;
 }
@@ -193,16 +187,17 @@ static void test_a_start_that_finds_no_memory_can_be_repeated(void **state)
     }
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define COUNTED(name)                                                          \
+    cmocka_unit_test_setup_teardown(name, set_up_pair, count_and_tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_opening_a_slice_fails_cleanly),
-        TEST(test_waiting_for_a_slice_fails_cleanly),
-        TEST(test_a_push_that_finds_no_memory_can_be_repeated),
-        TEST(test_a_pull_that_finds_no_memory_can_be_repeated),
-        TEST(test_a_start_that_finds_no_memory_can_be_repeated),
+        COUNTED(test_opening_a_slice_fails_cleanly),
+        COUNTED(test_waiting_for_a_slice_fails_cleanly),
+        COUNTED(test_a_push_that_finds_no_memory_can_be_repeated),
+        COUNTED(test_a_pull_that_finds_no_memory_can_be_repeated),
+        COUNTED(test_a_start_that_finds_no_memory_can_be_repeated),
     };
 
     return cmocka_run_group_tests_name("shard_memory", tests, NULL, NULL);

@@ -144,12 +144,13 @@ static void test_each_push_is_measured_in_async(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_table_moves_as_the_dense_value_it_stands_for),
-        TEST(test_halves_with_and_without_masters_do_too),
-        TEST(test_lazy_lars_measures_all_rows_and_moves_the_pushed),
-        TEST(test_state_of_another_optimizer_is_not_measured),
-        cmocka_unit_test_setup_teardown(test_each_push_is_measured_in_async,
-                                        set_up_async, tear_down),
+        TEST(test_a_table_moves_as_the_dense_value_it_stands_for,
+             set_up_tables),
+        TEST(test_halves_with_and_without_masters_do_too, set_up_tables),
+        TEST(test_lazy_lars_measures_all_rows_and_moves_the_pushed,
+             set_up_tables),
+        TEST(test_state_of_another_optimizer_is_not_measured, set_up_tables),
+        TEST(test_each_push_is_measured_in_async, set_up_tables_async),
     };
 
     seed = chance_seed();

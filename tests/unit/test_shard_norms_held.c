@@ -79,8 +79,8 @@ static void test_who_is_measured_waits_for_nobody_here(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_what_is_measured_does_not_count_as_held),
-        TEST(test_who_is_measured_waits_for_nobody_here),
+        TEST(test_what_is_measured_does_not_count_as_held, set_up_tables),
+        TEST(test_who_is_measured_waits_for_nobody_here, set_up_tables),
     };
 
     seed = chance_seed();

@@ -1,24 +1,6 @@
 /* The optimizer, the policy and the incarnations of a shard. */
 #include "tests/unit/shard_fixture.h"
 
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_pair(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 /* One round of all ranks, each with gradient `g`; the value after it. */
@@ -248,24 +230,21 @@ static void test_older_lives_and_doubles_are_fenced(void **state)
     expect_fence(f, 0, 1, 9, KV_OK);
 }
 
-#define TEST(name, job)                                                        \
-    cmocka_unit_test_setup_teardown(name, set_up_##job, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_optimizer_moves_the_value, pair),
-        TEST(test_state_is_kept_from_round_to_round, alone),
-        TEST(test_the_same_optimizer_again_changes_nothing, alone),
-        TEST(test_another_optimizer_starts_with_fresh_state, alone),
-        TEST(test_adam_counts_its_own_updates, alone),
-        TEST(test_a_round_that_is_open_closes_with_the_new_rule, pair),
-        TEST(test_half_precision_is_trained_too, alone),
-        TEST(test_no_room_for_state_is_said_when_it_is_set, alone),
-        TEST(test_a_live_change_keeps_the_state, alone),
-        TEST(test_impossible_changes_are_refused, alone),
-        TEST(test_the_first_policy_decides_for_good, pair),
-        TEST(test_older_lives_and_doubles_are_fenced, pair),
+        TEST(test_an_optimizer_moves_the_value, set_up_pair),
+        TEST(test_state_is_kept_from_round_to_round, set_up_alone),
+        TEST(test_the_same_optimizer_again_changes_nothing, set_up_alone),
+        TEST(test_another_optimizer_starts_with_fresh_state, set_up_alone),
+        TEST(test_adam_counts_its_own_updates, set_up_alone),
+        TEST(test_a_round_that_is_open_closes_with_the_new_rule, set_up_pair),
+        TEST(test_half_precision_is_trained_too, set_up_alone),
+        TEST(test_no_room_for_state_is_said_when_it_is_set, set_up_alone),
+        TEST(test_a_live_change_keeps_the_state, set_up_alone),
+        TEST(test_impossible_changes_are_refused, set_up_alone),
+        TEST(test_the_first_policy_decides_for_good, set_up_pair),
+        TEST(test_older_lives_and_doubles_are_fenced, set_up_pair),
     };
 
     return cmocka_run_group_tests_name("shard_optim", tests, NULL, NULL);

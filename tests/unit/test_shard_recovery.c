@@ -9,30 +9,6 @@
 #define RANKS 3
 #define ROUNDS_MAX 200000
 
-static int set_up_sync(void **state)
-{
-    *state = fixture_new(RANKS, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_async(void **state)
-{
-    *state = fixture_new(RANKS, KV_POLICY_ASYNC);
-    return 0;
-}
-
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- What must come out --------------------------------------------------- */
 
 /* The gradient of a rank in a round, the same for every element. */
@@ -406,20 +382,17 @@ static void test_a_kill_leaves_one_optimizer_or_the_other(void **state)
     }
 }
 
-#define TEST(name, job)                                                        \
-    cmocka_unit_test_setup_teardown(name, set_up_##job, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_slots_values_and_rounds_survive, sync),
-        TEST(test_an_open_round_is_pushed_again, sync),
-        TEST(test_async_sequences_survive, async),
-        TEST(test_restarts_do_not_use_up_the_arena, alone),
-        TEST(test_any_order_of_events_gives_the_same_bits, sync),
-        TEST(test_a_kill_at_any_moment_leaves_exactly_a_round, sync),
-        TEST(test_a_kill_at_any_moment_leaves_exactly_a_round, alone),
-        TEST(test_a_kill_leaves_one_optimizer_or_the_other, alone),
+        TEST(test_slots_values_and_rounds_survive, set_up_three),
+        TEST(test_an_open_round_is_pushed_again, set_up_three),
+        TEST(test_async_sequences_survive, set_up_three_async),
+        TEST(test_restarts_do_not_use_up_the_arena, set_up_alone),
+        TEST(test_any_order_of_events_gives_the_same_bits, set_up_three),
+        TEST(test_a_kill_at_any_moment_leaves_exactly_a_round, set_up_three),
+        TEST(test_a_kill_at_any_moment_leaves_exactly_a_round, set_up_alone),
+        TEST(test_a_kill_leaves_one_optimizer_or_the_other, set_up_alone),
     };
 
     return cmocka_run_group_tests_name("shard_recovery", tests, NULL, NULL);

@@ -3,24 +3,6 @@
 
 #define COUNT 3000
 
-static int set_up(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 static void reset_to(struct fixture *f, uint32_t rank, uint32_t slot,
@@ -159,16 +141,14 @@ static void test_a_value_of_another_size_is_refused(void **state)
     expect_state(f, slot, 3);
 }
 
-#define TEST(name, up) cmocka_unit_test_setup_teardown(name, up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_reset_is_a_round_of_all, set_up),
+        TEST(test_a_reset_is_a_round_of_all, set_up_pair),
         TEST(test_state_begins_anew, set_up_alone),
         TEST(test_the_same_reset_again_is_only_acknowledged, set_up_alone),
-        TEST(test_a_gradient_and_a_reset_make_no_round, set_up),
-        TEST(test_somebody_has_to_bring_the_value, set_up),
+        TEST(test_a_gradient_and_a_reset_make_no_round, set_up_pair),
+        TEST(test_somebody_has_to_bring_the_value, set_up_pair),
         TEST(test_a_value_of_another_size_is_refused, set_up_alone),
     };
 

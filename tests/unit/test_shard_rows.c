@@ -9,30 +9,6 @@
 #define RANKS 3
 #define ROUNDS_MAX 100000
 
-static int set_up_sync(void **state)
-{
-    *state = fixture_new(RANKS, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_async(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_ASYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 /* All rows are `first`. */
@@ -446,29 +422,25 @@ static void test_a_kill_at_any_moment_leaves_exactly_a_round(void **state)
     assert_true(round > 0);
 }
 
-#define SYNC(name) cmocka_unit_test_setup_teardown(name, set_up_sync, tear_down)
-#define ALONE(name)                                                            \
-    cmocka_unit_test_setup_teardown(name, set_up_alone, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        ALONE(test_a_push_changes_its_rows_only),
-        ALONE(test_rows_that_nobody_pushes_do_not_decay),
-        SYNC(test_ranks_are_summed_where_they_meet),
-        SYNC(test_a_push_of_no_rows_is_a_part_of_the_round),
-        SYNC(test_a_dense_push_reaches_every_row),
-        ALONE(test_without_an_optimizer_the_sum_is_the_value),
-        ALONE(test_momentum_of_other_rows_stays),
-        ALONE(test_another_optimizer_starts_with_fresh_state),
-        cmocka_unit_test_setup_teardown(test_async_applies_each_push,
-                                        set_up_async, tear_down),
-        SYNC(test_a_pull_waits_for_its_round_with_its_rows),
-        SYNC(test_a_session_that_ends_takes_its_waiting_rows_along),
-        ALONE(test_a_plain_pull_brings_all_rows),
-        ALONE(test_bad_rows_are_refused),
-        SYNC(test_rows_and_elements_do_not_mix),
-        ALONE(test_a_kill_at_any_moment_leaves_exactly_a_round),
+        TEST(test_a_push_changes_its_rows_only, set_up_alone),
+        TEST(test_rows_that_nobody_pushes_do_not_decay, set_up_alone),
+        TEST(test_ranks_are_summed_where_they_meet, set_up_three),
+        TEST(test_a_push_of_no_rows_is_a_part_of_the_round, set_up_three),
+        TEST(test_a_dense_push_reaches_every_row, set_up_three),
+        TEST(test_without_an_optimizer_the_sum_is_the_value, set_up_alone),
+        TEST(test_momentum_of_other_rows_stays, set_up_alone),
+        TEST(test_another_optimizer_starts_with_fresh_state, set_up_alone),
+        TEST(test_async_applies_each_push, set_up_async),
+        TEST(test_a_pull_waits_for_its_round_with_its_rows, set_up_three),
+        TEST(test_a_session_that_ends_takes_its_waiting_rows_along,
+             set_up_three),
+        TEST(test_a_plain_pull_brings_all_rows, set_up_alone),
+        TEST(test_bad_rows_are_refused, set_up_alone),
+        TEST(test_rows_and_elements_do_not_mix, set_up_three),
+        TEST(test_a_kill_at_any_moment_leaves_exactly_a_round, set_up_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

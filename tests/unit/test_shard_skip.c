@@ -7,30 +7,6 @@
 
 #define COUNT 5000 /* More than a block. */
 
-static int set_up(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_alone(void **state)
-{
-    *state = fixture_new(1, KV_POLICY_SYNC);
-    return 0;
-}
-
-static int set_up_async(void **state)
-{
-    *state = fixture_new(2, KV_POLICY_ASYNC);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 /* Ones, but for one element. */
@@ -397,27 +373,26 @@ static void test_who_sends_again_is_told_again_even_after_a_crash(void **state)
     expect_silence(f);
 }
 
-#define TEST(name, up) cmocka_unit_test_setup_teardown(name, up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_round_that_is_not_finite_changes_nothing, set_up),
-        TEST(test_state_and_its_count_stay_too, set_up),
-        TEST(test_the_first_round_of_an_optimizer_may_be_one, set_up),
-        TEST(test_a_sum_that_overflows_is_nobodys, set_up),
+        TEST(test_a_round_that_is_not_finite_changes_nothing, set_up_pair),
+        TEST(test_state_and_its_count_stay_too, set_up_pair),
+        TEST(test_the_first_round_of_an_optimizer_may_be_one, set_up_pair),
+        TEST(test_a_sum_that_overflows_is_nobodys, set_up_pair),
         TEST(test_who_is_alone_is_told_too, set_up_alone),
-        TEST(test_error_fails_and_changes_nothing_either, set_up),
-        TEST(test_allow_allows, set_up),
-        TEST(test_without_an_optimizer_the_sum_is_the_value, set_up),
-        TEST(test_the_policy_can_change_from_a_round_on, set_up),
+        TEST(test_error_fails_and_changes_nothing_either, set_up_pair),
+        TEST(test_allow_allows, set_up_pair),
+        TEST(test_without_an_optimizer_the_sum_is_the_value, set_up_pair),
+        TEST(test_the_policy_can_change_from_a_round_on, set_up_pair),
         TEST(test_async_only_the_pusher_is_told, set_up_async),
-        TEST(test_half_precision, set_up),
-        TEST(test_accumulated_doubles, set_up),
-        TEST(test_lazy_rows, set_up),
-        TEST(test_whole_tables, set_up),
+        TEST(test_half_precision, set_up_pair),
+        TEST(test_accumulated_doubles, set_up_pair),
+        TEST(test_lazy_rows, set_up_pair),
+        TEST(test_whole_tables, set_up_pair),
         TEST(test_slices_that_share_norms_are_left_out_alike, set_up_alone),
-        TEST(test_who_sends_again_is_told_again_even_after_a_crash, set_up),
+        TEST(test_who_sends_again_is_told_again_even_after_a_crash,
+             set_up_pair),
     };
 
     return cmocka_run_group_tests_name("shard skip", tests, NULL, NULL);

@@ -27,12 +27,6 @@ static int set_up(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
-{
-    fixture_free(*state);
-    return 0;
-}
-
 /* --- Steps ---------------------------------------------------------------- */
 
 static void push_some(struct fixture *f, uint32_t rank, uint32_t first,
@@ -162,17 +156,15 @@ static void test_nothing_open_is_nothing_to_put_back(void **state)
     expect_silence(f);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_ranks_make_way_for_the_nearest_round),
-        TEST(test_a_pull_stays_when_its_push_is_put_back),
-        TEST(test_a_rank_that_can_act_is_left_alone),
-        TEST(test_the_same_round_is_helped_until_it_closes),
-        TEST(test_a_round_that_cannot_close_does_not_keep_its_turn),
-        TEST(test_nothing_open_is_nothing_to_put_back),
+        TEST(test_ranks_make_way_for_the_nearest_round, set_up),
+        TEST(test_a_pull_stays_when_its_push_is_put_back, set_up),
+        TEST(test_a_rank_that_can_act_is_left_alone, set_up),
+        TEST(test_the_same_round_is_helped_until_it_closes, set_up),
+        TEST(test_a_round_that_cannot_close_does_not_keep_its_turn, set_up),
+        TEST(test_nothing_open_is_nothing_to_put_back, set_up),
     };
 
     return cmocka_run_group_tests_name("shard_untangle", tests, NULL, NULL);
