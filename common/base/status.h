@@ -30,7 +30,7 @@
     X(KV_ENOSPC, -14, "no room left for state")                                \
     X(KV_EAGAIN, -15, "try again")                                             \
     X(KV_EDATALOSS, -16, "the server lost state")                              \
-    X(KV_ENOTSUP, -17, "not built yet")                                        \
+    X(KV_ENOTSUP, -17, "not supported")                                        \
     X(KV_EBUSY, -18, "in use")                                                 \
     X(KV_ENONFINITE, -19, "a gradient is not finite")
 
