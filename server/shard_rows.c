@@ -100,6 +100,69 @@ static void update(struct shard *s, const struct entry *e, uint32_t row,
     }
 }
 
+/* What is the same for every row, where a row is one block of what the rule
+ * reads: mostly it is that, and short, so that all else would take longer. */
+struct row_rule {
+    bool plain;
+    const struct kv_optim *optim;
+    struct kv_optim_args args;
+    size_t slot[KV_OPTIM_SLOTS_MAX]; /* From the begin of an image. */
+};
+
+static struct row_rule row_rule(const struct shard *s, const struct entry *e,
+                                const struct shard_change *c, const void *step)
+{
+    struct row_rule r = {.optim = kv_optim_for(s->spec.optim, e->dtype),
+                         .args = {.step = step,
+                                  .count = e->row_length,
+                                  .row_length = c->shape->width}};
+
+    r.plain = e->dtype == kv_optim_real(e->dtype) && !c->fresh &&
+              shard_block_size(c, 0) == e->row_length;
+    for (unsigned i = 0; i < c->form.slots; i++) {
+        r.slot[i] =
+            (size_t)((char *)state_slot(c->shape, c->form, c->old, i, 0) -
+                     (const char *)c->old);
+    }
+    return r;
+}
+
+static bool reads_as_pushed(const struct entry *e, const struct kv_codec *codec)
+{
+    return codec->plain(e->dtype) == (int)e->dtype;
+}
+
+/* The same as update() of one gradient that can be read where it is. */
+static void update_plain(struct row_rule *r, const struct entry *e,
+                         uint32_t row, const void *gradient,
+                         const struct shard_change *c)
+{
+    struct kv_optim_args *args = &r->args;
+
+    args->first = shard_element(e, row * (size_t)e->row_length);
+    args->gradient = gradient;
+    args->weight = c->old;
+    args->new_weight = c->new;
+    for (unsigned i = 0; i < c->form.slots; i++) {
+        args->slot[i] = (const char *)c->old + r->slot[i];
+        args->new_slot[i] = (char *)c->new + r->slot[i];
+    }
+    r->optim->update(args);
+}
+
+/* All that ranks have pushed as it is read: a row that only one of them has is
+ * as finite as that. */
+static void guard_plain(struct shard *s, const struct entry *e, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct row_reader *r = &s->readers[i];
+
+        if (reads_as_pushed(e, r->codec)) {
+            shard_guard(s, e->dtype, r->data, (size_t)r->count * e->row_length);
+        }
+    }
+}
+
 /* The new image of a row from its old one and the inputs. */
 static void change(struct shard *s, const struct entry *e, uint32_t row,
                    size_t inputs, const struct shard_change *c,
@@ -185,6 +248,7 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
     struct shard_change c = shard_change(s, e, NULL);
     struct value *next = new_head(s, e, table_count(s, e));
     size_t n = table_begin(s, e), size;
+    struct row_rule rule;
     const void *step;
 
     if (next == NULL) {
@@ -192,8 +256,12 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
     }
     size = table_stride(e, next);
     step = shard_round_step(s, e, next->updates);
+    rule = row_rule(s, e, &c, step);
     fetch_first(s, n, rows, size);
     shard_guard_begin(s, e);
+    if (rule.plain) {
+        guard_plain(s, e, n);
+    }
     for (uint32_t i = 0; i < next->changed; i++) {
         uint32_t row = table_next(s, n);
         size_t inputs;
@@ -203,7 +271,11 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
         bytes_put_u32(changed_rows(next) + i * sizeof row, row);
         c.old = rows + row * size;
         c.new = images(next) + i *size;
-        change(s, e, row, inputs, &c, step);
+        if (rule.plain && inputs == 1 && reads_as_pushed(e, s->codecs[0])) {
+            update_plain(&rule, e, row, s->inputs[0], &c);
+        } else {
+            change(s, e, row, inputs, &c, step);
+        }
     }
     if (s->spoiled) {
         arena_release(s->arena, next);

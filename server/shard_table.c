@@ -4,17 +4,13 @@
 
 bool shard_rows_valid(const struct entry *e, const void *rows, uint32_t count)
 {
-    uint64_t least = 0;
+    bool ascending = true;
 
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t row = table_row_at(rows, i);
-
-        if (row < least || row >= table_rows(e)) {
-            return false;
-        }
-        least = (uint64_t)row + 1;
+    for (uint32_t i = 1; i < count; i++) {
+        ascending &= table_row_at(rows, i - 1) < table_row_at(rows, i);
     }
-    return true;
+    return count == 0 ||
+           (ascending && table_row_at(rows, count - 1) < table_rows(e));
 }
 
 enum kv_status shard_rows_check(const struct entry *e,
