@@ -81,8 +81,10 @@ size_t courier_payload_pulled(const struct part *p)
 
 void courier_payload_rows(const struct part *p, unsigned char *out)
 {
-    for (uint32_t i = 0; i < p->rows->count; i++, out += sizeof(uint32_t)) {
-        bytes_put_u32(out, (uint32_t)(p->rows->rows[i] - p->rows->first));
+    const struct part_rows r = *p->rows; /* No store to `out` changes it. */
+
+    for (uint32_t i = 0; i < r.count; i++, out += sizeof(uint32_t)) {
+        bytes_put_u32(out, (uint32_t)(r.rows[i] - r.first));
     }
 }
 
