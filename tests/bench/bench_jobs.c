@@ -68,82 +68,88 @@ void bench_ping(const struct bench_case *base)
                      bench_median(echo_again, b.repeats));
 }
 
-/* Two jobs side by side, in turns: the median seconds of each, and its own
- * number of rounds. */
-static void run_beside(const struct bench_case *ours,
-                       const struct bench_case *other, double *seconds,
-                       double *other_seconds)
-{
-    double times[2][BENCH_REPEATS_MAX];
-    const struct bench_case *cases[2] = {ours, other};
-    struct bench_cluster clusters[2];
-    struct bench_workers workers[2];
+#define BESIDE_MAX 3
 
-    for (int i = 0; i < 2; i++) {
-        bench_cluster_start(&clusters[i], cases[i]);
+/* Jobs side by side, in turns: the median seconds of each, with its own number
+ * of rounds. */
+static void run_beside(const struct bench_case *cases, size_t count,
+                       double seconds[BESIDE_MAX])
+{
+    double times[BESIDE_MAX][BENCH_REPEATS_MAX];
+    struct bench_cluster clusters[BESIDE_MAX];
+    struct bench_workers workers[BESIDE_MAX];
+
+    for (size_t i = 0; i < count; i++) {
+        bench_cluster_start(&clusters[i], &cases[i]);
         bench_workers_start(&workers[i], &clusters[i]);
         bench_workers_rounds(&workers[i], 2);
     }
-    for (unsigned n = 0; n < ours->repeats; n++) {
-        for (int i = 0; i < 2; i++) {
-            times[i][n] = bench_workers_rounds(&workers[i], cases[i]->rounds);
+    for (unsigned n = 0; n < cases->repeats; n++) {
+        for (size_t i = 0; i < count; i++) {
+            times[i][n] = bench_workers_rounds(&workers[i], cases[i].rounds);
         }
     }
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < count; i++) {
         bench_workers_stop(&workers[i]);
         bench_cluster_stop(&clusters[i]);
+        seconds[i] = bench_median(times[i], cases->repeats);
     }
-    *seconds = bench_median(times[0], ours->repeats);
-    *other_seconds = bench_median(times[1], ours->repeats);
 }
 
 void bench_arena(const struct bench_case *base)
 {
-    struct bench_case file = *base, memory = *base;
-    double in_file, in_memory;
+    struct bench_case cases[] = {*base, *base};
+    double seconds[BESIDE_MAX];
 
-    file.in_memory = false;
-    memory.in_memory = true;
-    run_beside(&file, &memory, &in_file, &in_memory);
-    bench_print_pair(base, "arena-against-volatile", "s", in_file, in_memory);
+    cases[0].in_memory = false;
+    cases[1].in_memory = true;
+    run_beside(cases, 2, seconds);
+    bench_print_pair(base, "arena-against-volatile", "s", seconds[0],
+                     seconds[1]);
 }
 
 /* What many keys cost beyond their bytes: the same bytes as one key. */
 void bench_tiny(const struct bench_case *base)
 {
     enum { KEYS = 10000, BYTES = 256 };
-    struct bench_case tiny = *base, one;
-    double seconds, yardstick;
+    struct bench_case cases[] = {*base, *base};
+    double seconds[BESIDE_MAX], scale = 1e3 / base->rounds;
 
-    tiny.key_bytes = BYTES;
-    tiny.model_bytes = (size_t)KEYS * BYTES;
-    one = tiny;
-    one.key_bytes = one.model_bytes;
-    run_beside(&tiny, &one, &seconds, &yardstick);
-    bench_print_pair(&tiny, "tiny-10000-keys", "ms a round",
-                     seconds * 1e3 / tiny.rounds, yardstick * 1e3 / one.rounds);
+    cases[0].model_bytes = cases[1].model_bytes = (size_t)KEYS * BYTES;
+    cases[0].key_bytes = BYTES;
+    cases[1].key_bytes = cases[1].model_bytes;
+    run_beside(cases, 2, seconds);
+    bench_print_pair(cases, "tiny-10000-keys", "ms a round", seconds[0] * scale,
+                     seconds[1] * scale);
 }
 
-/* Rows of a table, against as many bytes of a dense value with sgd. */
+/* Rows of a table, against as many bytes of a dense value with the same
+ * optimizer, and of one with sgd. */
 void bench_rows(const struct bench_case *base)
 {
     enum { ROWS = 4096, LENGTH = 64, TABLE_ROWS = 1 << 20 };
     static const char *const optimizers[] = {"sgd", "adagrad", "adam"};
+    double moved = 2.0 * ROWS * base->rounds * 1e-6;
 
     for (size_t i = 0; i < sizeof optimizers / sizeof *optimizers; i++) {
-        struct bench_case table = *base, dense = *base;
-        double seconds, yardstick, moved = 2.0 * ROWS * base->rounds * 1e-6;
-        char name[32];
+        struct bench_case cases[BESIDE_MAX] = {*base, *base, *base};
+        size_t row = LENGTH * sizeof(float), count = i == 0 ? 2 : 3;
+        double seconds[BESIDE_MAX];
+        char name[40];
 
-        table.rows = ROWS;
-        table.key_bytes = LENGTH * sizeof(float);
-        table.model_bytes = TABLE_ROWS * table.key_bytes;
-        table.optimizer = optimizers[i];
-        dense.key_bytes = dense.model_bytes = ROWS * table.key_bytes;
-        run_beside(&table, &dense, &seconds, &yardstick);
-        snprintf(name, sizeof name, "rows-%s", optimizers[i]);
-        bench_print_pair(base, name, "million rows/s", moved / seconds,
-                         moved / yardstick);
+        cases[0].rows = ROWS;
+        cases[0].key_bytes = row;
+        cases[0].model_bytes = TABLE_ROWS * row;
+        cases[0].optimizer = cases[1].optimizer = optimizers[i];
+        cases[1].key_bytes = cases[1].model_bytes = ROWS * row;
+        cases[2].key_bytes = cases[2].model_bytes = ROWS * row;
+        run_beside(cases, count, seconds);
+        for (size_t other = 1; other < count; other++) {
+            snprintf(name, sizeof name, "rows-%s%s", optimizers[i],
+                     other == 1 ? "" : "-to-dense-sgd");
+            bench_print_pair(base, name, "million rows/s", moved / seconds[0],
+                             moved / seconds[other]);
+        }
     }
 }
 
