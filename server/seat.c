@@ -89,8 +89,6 @@ static void on_answer(void *ctx, const struct shard_answer *a)
 
     if (seat != NULL) {
         session_answer(&seat->session, a);
-    } else {
-        bufpool_put(&((struct shard_thread *)ctx)->hub.buffers, a->buffer);
     }
 }
 

@@ -58,18 +58,42 @@ static void batch_slot(struct session *s, enum message_kind kind,
     }
 }
 
-/* Straight from its block, which nobody writes, or its buffer. */
+static void refuse_slot(struct session *s, const struct shard_answer *a,
+                        enum kv_status status, const char *text)
+{
+    struct message m = {.kind = MESSAGE_ERROR};
+
+    m.error.status = status;
+    m.error.text = text;
+    m.error.about_slot = true;
+    m.error.pull = a->pull;
+    m.error.slot = a->slot;
+    m.error.round = a->round;
+    send(s, &m, 0);
+}
+
+/* Straight from its block, which nobody writes; rows from a buffer. */
 static void send_value(struct session *s, const struct shard_answer *a)
 {
     struct run run = {a->slot, 1, a->round, (uint32_t)a->size};
     struct message m = {.kind = MESSAGE_ANSWER};
+    struct buffer *bytes = NULL;
+    const void *value = a->value;
 
     m.batch.runs = &run;
     m.batch.run_count = 1;
-    if (a->block != NULL) {
+    if (value != NULL) {
         arena_hold(s->arena, a->block);
+    } else {
+        bytes = bufpool_get(s->buffers, a->size);
+        if (bytes == NULL) {
+            refuse_slot(s, a, KV_ENOMEM, "the server is out of memory");
+            return;
+        }
+        shard_collect(s->shard, a, bytes->data);
+        value = bytes->data;
     }
-    s->io->send(s->io->ctx, &m, 0, a->value, a->size, a->block, a->buffer);
+    s->io->send(s->io->ctx, &m, 0, value, a->size, a->block, bytes);
 }
 
 static void batch_value(struct session *s, const struct shard_answer *a)
@@ -90,22 +114,12 @@ static void batch_value(struct session *s, const struct shard_answer *a)
         }
         KV_CHECK(message_add(&s->values, a->slot, a->round, size));
     }
-    memcpy(s->value_bytes->data + s->value_size, a->value, size);
+    if (a->value != NULL) {
+        memcpy(s->value_bytes->data + s->value_size, a->value, size);
+    } else {
+        shard_collect(s->shard, a, s->value_bytes->data + s->value_size);
+    }
     s->value_size += size;
-    bufpool_put(s->buffers, a->buffer);
-}
-
-static void refuse_slot(struct session *s, const struct shard_answer *a)
-{
-    struct message m = {.kind = MESSAGE_ERROR};
-
-    m.error.status = a->status;
-    m.error.text = a->text;
-    m.error.about_slot = true;
-    m.error.pull = a->pull;
-    m.error.slot = a->slot;
-    m.error.round = a->round;
-    send(s, &m, 0);
 }
 
 void session_answer(struct session *s, const struct shard_answer *a)
@@ -119,7 +133,7 @@ void session_answer(struct session *s, const struct shard_answer *a)
     } else if (a->status == KV_EAGAIN) {
         batch_slot(s, MESSAGE_AGAIN, &s->again, a);
     } else {
-        refuse_slot(s, a);
+        refuse_slot(s, a, a->status, a->text);
     }
 }
 

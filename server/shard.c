@@ -33,17 +33,18 @@ static void answer_rows(struct shard *s, uint32_t rank, const struct entry *e,
                              .slot = e->slot,
                              .round = round,
                              .status = KV_OK,
-                             .pull = true};
+                             .pull = true,
+                             .size = count * shard_row_size(e),
+                             .table = e,
+                             .wanted = wanted,
+                             .wanted_count = count};
 
-    a.size = count * shard_row_size(e);
-    a.buffer = bufpool_get(s->buffers, a.size);
-    if (a.buffer == NULL) {
-        shard_refuse_pull(s, rank, e->slot, round, shard_no_memory(s));
-        return;
-    }
-    shard_rows_read(s, e, wanted, count, a.buffer->data);
-    a.value = a.buffer->data;
     s->events.answer(s->events.ctx, &a);
+}
+
+void shard_collect(struct shard *s, const struct shard_answer *a, void *out)
+{
+    shard_rows_read(s, a->table, a->wanted, a->wanted_count, out);
 }
 
 void shard_answer_pull(struct shard *s, uint32_t rank, const struct entry *e,

@@ -47,6 +47,7 @@
 #include "server/policy.h"
 
 struct shard;
+struct entry; /* A slice. */
 
 struct shard_answer {
     uint32_t rank, slot;
@@ -54,11 +55,13 @@ struct shard_answer {
     uint64_t round;
     enum kv_status status; /* KV_EAGAIN: put back, send it again later. */
     bool pull;             /* Else of a push. */
-    const void *value;     /* Of a pull that is KV_OK. */
-    size_t size;
+    size_t size;           /* Of a pull that is KV_OK. */
+    const void *value;     /* NULL: rows, which shard_collect() copies. */
     void *block; /* Holds `value`; arena_hold() it to keep it after the call. */
-    struct buffer *buffer; /* Or this does, and is taken. */
-    const char *text;      /* Of an error; borrowed. */
+    const struct entry *table; /* Of the rows... */
+    const void *wanted;        /* ...that are these; NULL: all of them. */
+    uint32_t wanted_count;
+    const char *text; /* Of an error; borrowed. */
 };
 
 #define SHARD_NOBODY UINT32_MAX
@@ -186,6 +189,9 @@ void shard_pull_run(struct shard *s, uint32_t rank, const struct run *run);
  * borrowed. */
 void shard_pull_rows(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, const void *rows, uint32_t count);
+
+/* Copy the rows of an answer, `size` bytes; during the call that brings it. */
+void shard_collect(struct shard *s, const struct shard_answer *a, void *out);
 
 /* KV_NORMS_MAX sums over the whole key, of a pass of the round that this rank
  * has pushed. What is late or not asked for is ignored. */

@@ -40,6 +40,8 @@ struct fixture {
     size_t seen_count, seen_next;
     size_t released; /* Calls. */
     uint64_t now_ms;
+    void
+        *copy_to; /* What is pulled goes there as a whole, if it is not NULL. */
     char error[512];
 };
 
@@ -52,9 +54,25 @@ static inline struct seen *see(struct fixture *f)
     return &f->seen[f->seen_count++];
 }
 
+/* A copy of what was pulled, to be freed. */
+static inline void *answered_value(const struct fixture *f,
+                                   const struct shard_answer *a)
+{
+    void *value = malloc(a->size);
+
+    KV_CHECK(value != NULL);
+    if (a->value != NULL) {
+        memcpy(value, a->value, a->size);
+    } else {
+        shard_collect(f->shard, a, value);
+    }
+    return value;
+}
+
 static inline void on_answer(void *ctx, const struct shard_answer *a)
 {
-    struct seen *s = see(ctx);
+    struct fixture *f = ctx;
+    struct seen *s = see(f);
 
     s->rank = a->rank;
     s->slot = a->slot;
@@ -62,16 +80,20 @@ static inline void on_answer(void *ctx, const struct shard_answer *a)
     s->status = a->status;
     s->pull = a->pull;
     s->size = a->size;
-    if (a->value != NULL) {
-        memcpy(s->value, a->value,
+    if (a->pull && a->status == KV_OK) {
+        char *value = answered_value(f, a);
+
+        memcpy(s->value, value,
                a->size < sizeof s->value ? a->size : sizeof s->value);
         if (a->size >= sizeof s->last) {
-            memcpy(&s->last, (const char *)a->value + a->size - sizeof s->last,
-                   sizeof s->last);
+            memcpy(&s->last, value + a->size - sizeof s->last, sizeof s->last);
         }
+        if (f->copy_to != NULL) {
+            memcpy(f->copy_to, value, a->size);
+        }
+        free(value);
     }
     snprintf(s->text, sizeof s->text, "%s", a->text == NULL ? "" : a->text);
-    bufpool_put(&((struct fixture *)ctx)->pool, a->buffer);
 }
 
 static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,

@@ -38,16 +38,6 @@ static struct whole right;
 
 /* --- Seeing all of a value ------------------------------------------------ */
 
-static void *copy_to;
-
-static inline void on_pulled(void *ctx, const struct shard_answer *a)
-{
-    if (a->pull && a->value != NULL && copy_to != NULL) {
-        memcpy(copy_to, a->value, a->size);
-    }
-    on_answer(ctx, a);
-}
-
 static inline size_t count_of(const struct pair *p)
 {
     return p->form.rows * p->form.length;
@@ -86,16 +76,7 @@ static inline void open_pair(struct fixture *f, struct pair *p,
 
 static inline void next_life(struct fixture *f, struct pair *p)
 {
-    const struct shard_events events = {on_pulled,  on_opened,   on_norms,
-                                        on_skipped, on_released, f};
-
-    shard_free(f->shard);
-    home_drop(&f->home);
-    home_open(&f->home);
-    KV_CHECK(shard_new(f->home.arena, f->workers, &f->pool, &events, &f->shard,
-                       f->error, sizeof f->error) == KV_OK);
-    KV_CHECK(shard_policy(f->shard, f->policy, 0, f->error, sizeof f->error) ==
-             KV_OK);
+    crash(f);
     if (p != NULL) {
         open_pair(f, p, first);
     }
@@ -247,9 +228,9 @@ static inline void one_round(struct fixture *f, struct pair *p,
 static inline void pull_both(struct fixture *f, const struct pair *p)
 {
     for (unsigned dense = 0; dense < 2; dense++) {
-        copy_to = value[dense];
+        f->copy_to = value[dense];
         shard_pull(f->shard, 0, p->slot[dense], 0);
-        copy_to = NULL;
+        f->copy_to = NULL;
         expect_status(next_seen(f), KV_OK);
         expect_silence(f);
     }
