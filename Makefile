@@ -215,6 +215,7 @@ check: generated $(BUILD)/gen/golden.h
 	scripts/check-layers
 	scripts/check-size
 	scripts/check-tree
+	tests/sim/mutations --places
 	@echo clang-format; clang-format --dry-run -Werror $(CHECKED)
 	@echo 'each header compiles alone'; printf '%s\n' $(SELFISH) | xargs -P2 -I{} sh -c \
 	    'echo "extern int alone;" | $(CC) $(KV_CPP) $(KV_C) -x c -fsyntax-only -include ./{} - || exit 255'
