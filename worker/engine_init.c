@@ -61,14 +61,13 @@ static void replace_older(struct engine *e, const struct newcomer *n)
     }
 }
 
-static void add_key(struct engine *e, struct newcomer *n)
+static bool add_key(struct engine *e, struct newcomer *n)
 {
     char name[KEYS_TEXT_MAX];
     enum kv_status status;
 
     replace_older(e, n);
     status = add_slices(e, n->key);
-
     if (status == KV_OK) {
         status = keys_add(&e->keys, n->key);
     }
@@ -79,26 +78,21 @@ static void add_key(struct engine *e, struct newcomer *n)
         engine_lose(e, n->key);
     }
     n->key = NULL;
+    return status == KV_OK;
 }
 
-/* All or none: after the first failure no key of the call is registered. */
+/* All or none: after the first failure no key of the call is registered. That
+ * which failed may be there, of another call. */
 static void add_keys(struct registration *r)
 {
-    size_t count = r->op->item_count;
+    struct engine *e = r->engine;
+    size_t count = r->op->item_count, added = 0;
 
-    for (size_t i = 0; i < count && r->op->status == KV_OK; i++) {
-        add_key(r->engine, &r->newcomers[i]);
+    while (added < count && add_key(e, &r->newcomers[added])) {
+        added++;
     }
-    if (r->op->status == KV_OK) {
-        return;
-    }
-    for (size_t i = 0; i < count && r->newcomers[i].key == NULL; i++) {
-        struct key *key =
-            keys_remove(&r->engine->keys, &r->newcomers[i].item->spec);
-
-        if (key != NULL) {
-            engine_lose(r->engine, key);
-        }
+    while (r->op->status != KV_OK && added-- > 0) {
+        engine_lose(e, keys_remove(&e->keys, &r->newcomers[added].item->spec));
     }
 }
 

@@ -1,0 +1,114 @@
+/* Calls of several threads on one store that cross each other, one case at a
+ * time; test_worker_threads has any of them at random. */
+#include <pthread.h>
+
+#include "tests/integration/worker_fixture.h"
+
+/* --- Steps ---------------------------------------------------------------- */
+
+/* A call of another thread, and what came of it. */
+struct call {
+    pthread_t thread;
+    struct kvw *kv;
+    int (*make)(struct kvw *kv, const void *arg);
+    const void *arg;
+    int status;
+    char text[512];
+};
+
+static void *make_call(void *arg)
+{
+    struct call *call = arg;
+
+    call->status = call->make(call->kv, call->arg);
+    snprintf(call->text, sizeof call->text, "%s", kvw_error(call->kv));
+    return NULL;
+}
+
+static void start(struct call *call, unsigned rank,
+                  int (*make)(struct kvw *kv, const void *arg), const void *arg)
+{
+    *call = (struct call){.kv = c.kv[rank], .make = make, .arg = arg};
+    KV_CHECK(pthread_create(&call->thread, NULL, make_call, call) == 0);
+}
+
+static void expect_came(struct call *call, int status, const char *word)
+{
+    KV_CHECK(pthread_join(call->thread, NULL) == 0);
+    if (call->status != status) {
+        fail_msg("%s instead of %s: %s", kvw_strstatus(call->status),
+                 kvw_strstatus(status), call->text);
+    }
+    expect_text(call->text, word);
+}
+
+/* One key after the other, 3 elements each. */
+static int registers(struct kvw *kv, const void *names)
+{
+    float ones[3] = {1, 1, 1};
+    struct kvw_tensor t = kvw_f32(ones, 3);
+    struct kvw_item items[8];
+    size_t count = 0;
+
+    for (const char *name = names; *name != '\0'; name += strlen(name) + 1) {
+        items[count++] = item(kvw_str(name), &t);
+    }
+    return kvw_init(kv, items, count);
+}
+
+/* Something of this rank is under way, and stays so for a while. */
+static void await_call(unsigned rank)
+{
+    int status;
+
+    do {
+        status = kvw_wait_all(c.kv[rank], 50);
+    } while (status == KVW_OK);
+    assert_int_equal(status, KVW_ETIMEOUT);
+}
+
+static void register_at(unsigned rank, const char *name)
+{
+    expect_ok(c.kv[rank], registers(c.kv[rank], name));
+}
+
+static void push_wait(unsigned rank, const char *name, float value)
+{
+    fill(g[rank], 3, value);
+    push(rank, kvw_str(name), g[rank], 3);
+    expect_ok(c.kv[rank], kvw_wait_all(c.kv[rank], PATIENCE));
+}
+
+/* --- Registering ---------------------------------------------------------- */
+
+static void test_of_two_who_register_a_key_one_has_done_it(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        char names[16] = "";
+        struct call calls[2];
+        int first;
+
+        snprintf(names, sizeof names - 1, "w%d", i);
+        for (int n = 0; n < 2; n++) {
+            start(&calls[n], 1, registers, names);
+        }
+        await_call(1); /* For rank 0's value. */
+        register_at(0, names);
+        KV_CHECK(pthread_join(calls[0].thread, NULL) == 0);
+        first = calls[0].status == KVW_OK ? 0 : 1;
+        expect_came(&calls[1], first == 0 ? KVW_EEXIST : KVW_OK, "");
+        assert_int_equal(calls[0].status, first == 0 ? KVW_OK : KVW_EEXIST);
+        push(0, kvw_str(names), g[0], 3);
+        push_wait(1, names, 1);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_of_two_who_register_a_key_one_has_done_it, set_up),
+    };
+
+    return cmocka_run_group_tests_name("worker crossing", tests, NULL, NULL);
+}
