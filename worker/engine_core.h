@@ -63,7 +63,7 @@ struct engine {
 
     bool left;        /* The rounds: nothing is pushed until it is back. */
     uint32_t joining; /* Calls that bring it back. */
-    struct list held; /* Pulls that begin when it is. */
+    struct list held; /* Pulls and registrations that begin when it is. */
     struct request barrier_request, leave_request;
     struct kvw_op *leaving;
     uint64_t barrier;       /* Passed so far. */
@@ -108,8 +108,9 @@ void engine_member(struct engine *e, struct kvw_op *op);
 /* All servers have answered, or one could not. */
 void engine_member_over(struct engine *e, struct kvw_op *op);
 
-/* This rank has left: may the transfer not begin now? It has ended then, or
- * begins when the rank is back. */
+/* This rank has left: may the op not begin now? It has ended then, or begins
+ * when the rank is back. Whatever goes by where a slice stands asks, for that
+ * changes as the rank comes back. */
 bool engine_stops(struct engine *e, struct kvw_op *op);
 
 /* The next piece of an op, for which engine_reserve() made room: slice `index`

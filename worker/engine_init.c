@@ -409,6 +409,9 @@ void engine_init(struct engine *e, struct kvw_op *op)
 {
     struct registration *r;
 
+    if (e->left && engine_stops(e, op)) {
+        return;
+    }
     engine_reap(e);
     if (!make_registration(e, op, &r)) {
         op_fail(op, KV_ENOMEM, "out of memory for %zu keys", op->item_count);

@@ -30,7 +30,9 @@ static void let_go(struct engine *e)
         struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
         list_push(&e->lane.running, link);
-        if (op->kind == OP_MOVES) {
+        if (op->kind == OP_INIT) {
+            engine_init(e, op);
+        } else if (op->kind == OP_MOVES) {
             engine_moves(e, op);
         } else {
             engine_transfer(e, op);

@@ -56,6 +56,12 @@ static int registers(struct kvw *kv, const void *names)
     return kvw_init(kv, items, count);
 }
 
+static int joins(struct kvw *kv, const void *unused)
+{
+    (void)unused;
+    return kvw_join(kv);
+}
+
 /* Something of this rank is under way, and stays so for a while. */
 static void await_call(unsigned rank)
 {
@@ -104,10 +110,53 @@ static void test_of_two_who_register_a_key_one_has_done_it(void **state)
     }
 }
 
+/* Rank 1 comes back when its calls are answered that were made before, and
+ * registers keys meanwhile. */
+static void test_what_is_registered_while_a_rank_comes_back_counts(void **state)
+{
+    static const char early[] = "early\0", both[] = "old\0new\0";
+    struct call first, back, second;
+    struct kvw_tensor t = kvw_f32(w[1], 3);
+    struct kvw_item i = item(kvw_str("p"), &t);
+    struct kvw_op *op;
+    int status = KVW_OK;
+
+    (void)state;
+    register_at(0, "p\0");
+    register_at(1, "p\0");
+    register_at(0, "old\0");
+    expect_ok(c.kv[1], kvw_leave(c.kv[1]));
+    start(&first, 1, registers, early);
+    await_call(1);
+    start(&back, 1, joins, NULL);
+    while (status == KVW_OK) { /* Pulls wait once it is about to be back. */
+        expect_ok(c.kv[1], kvw_pull(c.kv[1], &i, 1, NULL, &op));
+        status = kvw_wait(c.kv[1], op, 100);
+    }
+    assert_int_equal(status, KVW_ETIMEOUT);
+    start(&second, 1, registers, both);
+    await_call(1);
+    push_wait(0, "old", 1);
+    register_at(0, "early\0");
+    expect_came(&back, KVW_OK, "");
+    register_at(0, "new\0");
+    expect_came(&first, KVW_OK, "");
+    expect_came(&second, KVW_OK, "");
+    expect_ok(c.kv[1], kvw_wait(c.kv[1], op, PATIENCE));
+    fill(g[0], 3, 1);
+    push(0, kvw_str("old"), g[0], 3);
+    push_wait(1, "old", 2);
+    wait_all();
+    pull(0, kvw_str("old"), w[0], 3);
+    wait_all();
+    expect_all(w[0], 3, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_of_two_who_register_a_key_one_has_done_it, set_up),
+        TEST(test_what_is_registered_while_a_rank_comes_back_counts, set_up),
     };
 
     return cmocka_run_group_tests_name("worker crossing", tests, NULL, NULL);
