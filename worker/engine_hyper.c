@@ -10,7 +10,7 @@ struct hyper_request {
     struct request request;
     struct hypers *all;
     const struct route *route;
-    const struct key *key; /* NULL: all. */
+    const struct kvw_hyper *change; /* Its key may go meanwhile. */
 };
 
 /* One kvw_set_hypers(). */
@@ -20,6 +20,11 @@ struct hypers {
     size_t left, made;
     struct hyper_request requests[];
 };
+
+static struct key_spec spec_of(const struct kvw_hyper *c)
+{
+    return (struct key_spec){.name = c->key->name, .number = c->key->number};
+}
 
 /* --- Answers -------------------------------------------------------------- */
 
@@ -42,8 +47,10 @@ static void on_changed(struct request *q, enum kv_status status,
     (void)payload;
     (void)payload_size;
     if (status != KV_OK) {
-        if (h->key != NULL) {
-            keys_text(&h->key->spec, name);
+        if (h->change->key != NULL) {
+            struct key_spec spec = spec_of(h->change);
+
+            keys_text(&spec, name);
         }
         op_fail(h->all->op, status, "%s on rank %" PRIu32 ": %s says: %s", name,
                 h->all->engine->job.rank, route_name(h->route, server), text);
@@ -55,7 +62,7 @@ static void on_changed(struct request *q, enum kv_status status,
 
 static struct key *key_of(const struct engine *e, const struct kvw_hyper *c)
 {
-    struct key_spec spec = {.name = c->key->name, .number = c->key->number};
+    struct key_spec spec = spec_of(c);
 
     return keys_find(&e->keys, &spec);
 }
@@ -106,7 +113,7 @@ static size_t check(const struct engine *e, struct kvw_op *op,
     }
     key = key_of(e, c);
     if (key == NULL) {
-        struct key_spec spec = {.name = c->key->name, .number = c->key->number};
+        struct key_spec spec = spec_of(c);
 
         engine_unknown_key(e, op, &spec);
         return 0;
@@ -132,14 +139,14 @@ static size_t check_all(const struct engine *e, struct kvw_op *op)
 /* --- Start ---------------------------------------------------------------- */
 
 static struct message *add(struct hypers *all, uint32_t route,
-                           const struct key *key, const struct kvw_hyper *c)
+                           const struct kvw_hyper *c)
 {
     struct hyper_request *h = &all->requests[all->made++];
     struct message *m = &h->request.message;
 
     h->all = all;
     h->route = &all->engine->routes[route];
-    h->key = key;
+    h->change = c;
     h->request.done = on_changed;
     h->request.owner = h;
     m->kind = MESSAGE_HYPER;
@@ -156,12 +163,12 @@ static void fill(struct hypers *all, const struct kvw_hyper *c)
 
     if (key == NULL) {
         for (uint32_t i = 0; i < e->route_count; i++) {
-            add(all, i, NULL, c);
+            add(all, i, c);
         }
         return;
     }
     for (uint32_t i = 0; i < key->slice_count; i++) {
-        struct message *m = add(all, key->slices[i].home, key, c);
+        struct message *m = add(all, key->slices[i].home, c);
 
         m->hyper.one = true;
         m->hyper.key_id = key->id;

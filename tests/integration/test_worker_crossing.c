@@ -62,6 +62,13 @@ static int joins(struct kvw *kv, const void *unused)
     return kvw_join(kv);
 }
 
+static int halves(struct kvw *kv, const void *name)
+{
+    struct kvw_key key = kvw_str(name);
+
+    return kvw_set_hyper(kv, &key, "lr_mult", 0.5, 0);
+}
+
 /* Something of this rank is under way, and stays so for a while. */
 static void await_call(unsigned rank)
 {
@@ -152,11 +159,57 @@ static void test_what_is_registered_while_a_rank_comes_back_counts(void **state)
     expect_all(w[0], 3, 3);
 }
 
+/* --- Numbers -------------------------------------------------------------- */
+
+/* One of the keys, which server 1 has. */
+static const char *find_at_server_1(const char *names)
+{
+    struct kvw_tensor t = kvw_f32(w[0], 3);
+    const char *found = NULL;
+    struct kvw_op *op;
+
+    KV_CHECK(kill(c.pid[1], SIGSTOP) == 0);
+    while (found == NULL) {
+        struct kvw_item i = item(kvw_str(names), &t);
+
+        KV_CHECK(*names != '\0');
+        expect_ok(c.kv[0], kvw_pull(c.kv[0], &i, 1, NULL, &op));
+        if (kvw_wait(c.kv[0], op, 200) != KVW_OK) {
+            found = names;
+        }
+        names += strlen(names) + 1;
+    }
+    KV_CHECK(kill(c.pid[1], SIGCONT) == 0);
+    expect_ok(c.kv[0], kvw_wait(c.kv[0], op, PATIENCE));
+    return found;
+}
+
+static void test_a_number_of_a_key_that_goes_meanwhile(void **state)
+{
+    static const char names[] = "one\0two\0three\0four\0five\0six\0";
+    struct kvw_key key;
+    struct call call;
+
+    (void)state;
+    register_at(0, names);
+    register_at(1, names);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", NULL));
+    key = kvw_str(find_at_server_1(names));
+    expect_ok(c.kv[1], kvw_delete(c.kv[1], &key, 1));
+    KV_CHECK(kill(c.pid[1], SIGSTOP) == 0);
+    start(&call, 0, halves, key.name);
+    await_call(0);
+    expect_ok(c.kv[0], kvw_delete(c.kv[0], &key, 1)); /* What it has of it. */
+    KV_CHECK(kill(c.pid[1], SIGCONT) == 0);
+    expect_came(&call, KVW_ENOTFOUND, key.name);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_of_two_who_register_a_key_one_has_done_it, set_up),
         TEST(test_what_is_registered_while_a_rank_comes_back_counts, set_up),
+        TEST(test_a_number_of_a_key_that_goes_meanwhile, set_up),
     };
 
     return cmocka_run_group_tests_name("worker crossing", tests, NULL, NULL);
