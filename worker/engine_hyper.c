@@ -75,13 +75,15 @@ static bool is_ahead(const struct engine *e, struct kvw_op *op,
     char name[KEYS_TEXT_MAX];
 
     for (uint32_t i = 0; i < key->slice_count; i++) {
-        if (c->round != 0 && key->slices[i].pushed >= c->round) {
+        uint64_t pushed = message_rounds(key->slices[i].pushed);
+
+        if (c->round != 0 && pushed >= c->round) {
             op_fail(op, KV_EINVAL,
                     "%s of %s cannot change from round %" PRIu64
                     " on: rank %" PRIu32 " has pushed round %" PRIu64
                     "; state a later one, or 0 for the next",
                     c->name, keys_text(&key->spec, name), c->round, e->job.rank,
-                    key->slices[i].pushed);
+                    pushed);
             return false;
         }
     }

@@ -92,6 +92,24 @@ static void test_rounds_that_are_past_are_refused(void **state)
     expect_trained(small, 10, -4);
 }
 
+static void test_rounds_are_those_of_a_keys_last_life(void **state)
+{
+    struct kvw *kv = c.kv[0];
+
+    (void)state;
+    begin("lr=1");
+    train(big, BIG);
+    expect_ok(kv, kvw_delete(kv, &big, 1));
+    init_all(big, BIG, 0);
+    set(0, &big, "lr_mult", 2, 2);
+    set(1, NULL, "lr", 4, 3);
+    expect_trained(big, BIG, -2);
+    expect_trained(big, BIG, -6);
+    expect_error(kv, kvw_set_hyper(kv, &big, "lr", 2, 2), KVW_EINVAL, "'big'",
+                 "from round 2", "rank 0 has pushed round 2;", NULL);
+    expect_trained(big, BIG, -22);
+}
+
 static void test_async_counts_updates(void **state)
 {
     (void)state;
@@ -169,6 +187,7 @@ int main(void)
         TEST(test_a_key_has_its_own_numbers_in_all_its_slices, set_up),
         TEST(test_the_next_round_is_that_of_the_next_push, set_up),
         TEST(test_rounds_that_are_past_are_refused, set_up),
+        TEST(test_rounds_are_those_of_a_keys_last_life, set_up),
         TEST(test_async_counts_updates, set_up_async),
         TEST(test_kills_change_no_bit, set_up),
         TEST(test_many_keys_have_a_multiplier_each, set_up_alone),
