@@ -78,7 +78,7 @@ static bool work(struct lane *lane)
 {
     struct engine *e = engine_of(lane);
 
-    if (!list_empty(&e->fenced)) {
+    if (!list_empty(&e->fenced) && !lane->stopping) {
         engine_check_fences(e);
     }
     engine_pump(e);

@@ -27,7 +27,7 @@ static void on_barrier(struct request *q, enum kv_status status,
                 e->barrier + 1, e->job.rank, text);
     }
     engine_done(e, op);
-    if (!list_empty(&e->barriers)) {
+    if (!list_empty(&e->barriers) && !e->lane.stopping) {
         ask_barrier(e);
     }
 }

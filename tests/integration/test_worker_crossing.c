@@ -1,6 +1,8 @@
 /* Calls of several threads on one store that cross each other, one case at a
  * time; test_worker_threads has any of them at random. */
 #include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 
 #include "tests/integration/worker_fixture.h"
 
@@ -60,6 +62,12 @@ static int joins(struct kvw *kv, const void *unused)
 {
     (void)unused;
     return kvw_join(kv);
+}
+
+static int comes_late(struct kvw *kv, const void *unused)
+{
+    (void)unused;
+    return kvw_barrier(kv, 100);
 }
 
 static int halves(struct kvw *kv, const void *name)
@@ -204,12 +212,85 @@ static void test_a_number_of_a_key_that_goes_meanwhile(void **state)
     expect_came(&call, KVW_ENOTFOUND, key.name);
 }
 
+/* --- Barriers and the end ------------------------------------------------- */
+
+static void come_late_twice(void)
+{
+    struct call calls[2];
+
+    for (int n = 0; n < 2; n++) {
+        start(&calls[n], 0, comes_late, NULL);
+    }
+    for (int n = 0; n < 2; n++) {
+        expect_came(&calls[n], KVW_ETIMEOUT, "barrier 1");
+    }
+}
+
+static void test_barriers_of_two_threads_that_nobody_comes_to(void **state)
+{
+    (void)state;
+    come_late_twice();
+    cluster_close(&c, 0);
+}
+
+static atomic_bool closing;
+static sem_t pushed;
+
+/* A pull, whose callback makes the next, until the store has been closing for a
+ * while; then a push, which nobody else takes part in. */
+static void next_in_chain(void *left, int status, const char *error)
+{
+    struct kvw_tensor t = kvw_f32(w[0], 3);
+    struct kvw_item i = item(kvw_str("w"), &t);
+    struct kvw_call call = {.done = next_in_chain, .arg = left};
+
+    (void)error;
+    if (status != KVW_OK) {
+        return;
+    }
+    *(int *)left -= atomic_load(&closing);
+    if (*(int *)left > 0) {
+        KV_CHECK(kvw_pull(c.kv[0], &i, 1, &call, NULL) == KVW_OK);
+        return;
+    }
+    KV_CHECK(kvw_push(c.kv[0], &i, 1, &call, NULL) == KVW_OK);
+    sem_post(&pushed);
+}
+
+static void *close_0(void *unused)
+{
+    (void)unused;
+    atomic_store(&closing, true);
+    kvw_close(c.kv[0]);
+    return NULL;
+}
+
+static void test_closing_while_callbacks_still_push(void **state)
+{
+    int left = 1000;
+    pthread_t thread;
+
+    (void)state;
+    KV_CHECK(sem_init(&pushed, 0, 0) == 0);
+    register_at(0, "w\0");
+    register_at(1, "w\0");
+    expect_ok(c.kv[0], kvw_set_barrier_before_exit(c.kv[0], 1));
+    next_in_chain(&left, KVW_OK, "");
+    KV_CHECK(pthread_create(&thread, NULL, close_0, NULL) == 0);
+    KV_CHECK(sem_wait(&pushed) == 0);
+    expect_ok(c.kv[1], kvw_barrier(c.kv[1], PATIENCE));
+    KV_CHECK(pthread_join(thread, NULL) == 0);
+    c.kv[0] = NULL;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_of_two_who_register_a_key_one_has_done_it, set_up),
         TEST(test_what_is_registered_while_a_rank_comes_back_counts, set_up),
         TEST(test_a_number_of_a_key_that_goes_meanwhile, set_up),
+        TEST(test_barriers_of_two_threads_that_nobody_comes_to, set_up),
+        TEST(test_closing_while_callbacks_still_push, set_up),
     };
 
     return cmocka_run_group_tests_name("worker crossing", tests, NULL, NULL);
