@@ -63,7 +63,7 @@ int store_enter(const struct kvw *kv, bool waits)
     if (waits && lane_here(kv->lane)) {
         return failure(kv->number, KV_EBUSY, "a callback may not wait");
     }
-    if (kv->closing) {
+    if (atomic_load(&kv->closing)) {
         return failure(kv->number, KV_ECANCELED, "the store is being closed");
     }
     return KVW_OK;
@@ -331,7 +331,8 @@ void kvw_close(struct kvw *kv)
         tell(kv, OP_MEMBER);
     }
     tell(kv, OP_LEAVE);
-    kv->closing = true; /* Callbacks that run now start nothing. */
+    /* Callbacks that run now start nothing. */
+    atomic_store(&kv->closing, true);
     free_store(kv);
 }
 

@@ -24,7 +24,7 @@ struct kvw {
     struct options options;
     struct op_pool pool;
     struct lane *lane;
-    bool closing;
+    atomic_bool closing; /* Callbacks look at it, too. */
     atomic_bool barrier_before_exit;
     _Atomic(struct kvw_op *) late_barrier; /* Timed out, and goes on. */
 };

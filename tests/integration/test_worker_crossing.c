@@ -283,6 +283,33 @@ static void test_closing_while_callbacks_still_push(void **state)
     c.kv[0] = NULL;
 }
 
+/* A pull, whose callback makes the next, for as long as it may. */
+static void goes_on(void *kv, int status, const char *error)
+{
+    struct kvw_tensor t = kvw_f32(w[0], 3);
+    struct kvw_item i = item(kvw_str("w"), &t);
+    struct kvw_call call = {.done = goes_on, .arg = kv};
+
+    (void)error;
+    if (status == KVW_OK) {
+        status = kvw_pull(kv, &i, 1, &call, NULL);
+        KV_CHECK(status == KVW_OK || status == KVW_ECANCELED);
+    }
+}
+
+static void test_closing_while_callbacks_go_on(void **unused)
+{
+    (void)unused;
+    for (int n = 0; n < 20; n++) {
+        struct kvw *kv;
+
+        KV_CHECK(kvw_open(&kv, "local", NULL) == KVW_OK);
+        expect_ok(kv, registers(kv, "w\0"));
+        goes_on(kv, KVW_OK, "");
+        kvw_close(kv);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +318,7 @@ int main(void)
         TEST(test_a_number_of_a_key_that_goes_meanwhile, set_up),
         TEST(test_barriers_of_two_threads_that_nobody_comes_to, set_up),
         TEST(test_closing_while_callbacks_still_push, set_up),
+        cmocka_unit_test(test_closing_while_callbacks_go_on),
     };
 
     return cmocka_run_group_tests_name("worker crossing", tests, NULL, NULL);
