@@ -238,13 +238,13 @@ int kvw_wait_all(struct kvw *kv, int64_t timeout_ms)
 
 int kvw_barrier(struct kvw *kv, int64_t timeout_ms)
 {
-    struct kvw_op *op, *displaced;
+    struct kvw_op *op;
     int result = store_enter(kv, true);
 
     if (result != KVW_OK) {
         return result;
     }
-    op = atomic_exchange(&kv->late_barrier, NULL);
+    op = op_kept(&kv->pool);
     if (op == NULL) {
         result = store_take(kv, OP_BARRIER, &op);
         if (result != KVW_OK) {
@@ -254,10 +254,7 @@ int kvw_barrier(struct kvw *kv, int64_t timeout_ms)
     }
     result = store_wait(kv, op, timeout_ms);
     if (result == KVW_ETIMEOUT) {
-        displaced = atomic_exchange(&kv->late_barrier, op);
-        if (displaced != NULL) {
-            op_forget(&kv->pool, displaced);
-        }
+        op_keep(&kv->pool, op);
     }
     return result;
 }

@@ -288,6 +288,32 @@ void op_forget(struct op_pool *p, struct kvw_op *op)
     unlock(p);
 }
 
+void op_keep(struct op_pool *p, struct kvw_op *op)
+{
+    struct kvw_op **at = &p->late;
+
+    lock(p);
+    while (*at != NULL && (*at)->number < op->number) {
+        at = &(*at)->next_idle;
+    }
+    op->next_idle = *at;
+    *at = op;
+    unlock(p);
+}
+
+struct kvw_op *op_kept(struct op_pool *p)
+{
+    struct kvw_op *op;
+
+    lock(p);
+    op = p->late;
+    if (op != NULL) {
+        p->late = op->next_idle;
+    }
+    unlock(p);
+    return op;
+}
+
 /* --- Waiting for many ----------------------------------------------------- */
 
 static bool names(const struct key_spec *a, const struct key_spec *b)

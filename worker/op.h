@@ -91,7 +91,7 @@ struct kvw_op {
     struct mail mail;          /* On its way to the lane. */
     struct list_link by_age;   /* In pool->running. */
     struct list_link on_lane;  /* In a list of the engine. */
-    struct kvw_op *next_idle;  /* In pool->idle. */
+    struct kvw_op *next_idle;  /* In pool->idle, or pool->late. */
     struct kvw_op *next_owned; /* In pool->owned. */
     enum op_kind kind;
     uint64_t number; /* Grows from op to op, as callers start them. */
@@ -148,6 +148,7 @@ struct op_pool {
     unsigned waiting; /* Threads that `changed` may wake. */
     uint64_t next_number;
     struct kvw_op *idle;
+    struct kvw_op *late;  /* Kept, oldest first. */
     struct kvw_op *owned; /* All there are. */
     struct bufpool copies;
     enum kv_status error; /* Of the first that nobody was told of. */
@@ -183,6 +184,11 @@ KV_MUST_CHECK enum kv_status op_wait(struct op_pool *p, struct kvw_op *op,
                                      int64_t timeout_ms, char *text,
                                      size_t text_size);
 void op_forget(struct op_pool *p, struct kvw_op *op);
+
+/* Keep an op that goes on, with its handle, for who waits for it next; the
+ * oldest of those that are kept, or NULL. */
+void op_keep(struct op_pool *p, struct kvw_op *op);
+struct kvw_op *op_kept(struct op_pool *p);
 
 /* Wait for all that run now, or for those of them that name the key (`spec` not
  * NULL). KV_ETIMEOUT with the number of one that still runs; otherwise

@@ -26,7 +26,6 @@ struct kvw {
     struct lane *lane;
     atomic_bool closing; /* Callbacks look at it, too. */
     atomic_bool barrier_before_exit;
-    _Atomic(struct kvw_op *) late_barrier; /* Timed out, and goes on. */
 };
 
 /* First of all: may this caller use the store, and may it wait? */

@@ -70,6 +70,12 @@ static int comes_late(struct kvw *kv, const void *unused)
     return kvw_barrier(kv, 100);
 }
 
+static int arrives(struct kvw *kv, const void *unused)
+{
+    (void)unused;
+    return kvw_barrier(kv, PATIENCE);
+}
+
 static int halves(struct kvw *kv, const void *name)
 {
     struct kvw_key key = kvw_str(name);
@@ -233,6 +239,23 @@ static void test_barriers_of_two_threads_that_nobody_comes_to(void **state)
     cluster_close(&c, 0);
 }
 
+/* Its next two calls are those of before. */
+static void test_barriers_of_two_threads_that_others_come_to(void **state)
+{
+    struct call call;
+
+    (void)state;
+    come_late_twice();
+    start(&call, 1, arrives, NULL);
+    expect_ok(c.kv[0], kvw_barrier(c.kv[0], PATIENCE));
+    expect_came(&call, KVW_OK, "");
+    start(&call, 1, arrives, NULL);
+    expect_ok(c.kv[0], kvw_barrier(c.kv[0], PATIENCE));
+    expect_came(&call, KVW_OK, "");
+    expect_error(c.kv[0], kvw_barrier(c.kv[0], 50), KVW_ETIMEOUT, "barrier 3",
+                 NULL);
+}
+
 static atomic_bool closing;
 static sem_t pushed;
 
@@ -317,6 +340,7 @@ int main(void)
         TEST(test_what_is_registered_while_a_rank_comes_back_counts, set_up),
         TEST(test_a_number_of_a_key_that_goes_meanwhile, set_up),
         TEST(test_barriers_of_two_threads_that_nobody_comes_to, set_up),
+        TEST(test_barriers_of_two_threads_that_others_come_to, set_up),
         TEST(test_closing_while_callbacks_still_push, set_up),
         cmocka_unit_test(test_closing_while_callbacks_go_on),
     };
