@@ -163,20 +163,31 @@ static bool waits_for_any(const struct engine *e, const struct kvw_op *fence)
     return false;
 }
 
+static void open_fence(struct engine *e, struct kvw_op *op)
+{
+    list_unlink(&op->on_lane);
+    list_push(&e->lane.running, &op->on_lane);
+    if (op->kind == OP_HYPER) {
+        engine_hyper(e, op);
+    } else {
+        command(e, op);
+    }
+}
+
+/* Who comes back waits for more than who leaves, and is not overtaken. */
 void engine_check_fences(struct engine *e)
 {
+    bool member_waits = false;
+
     LIST_EACH(&e->fenced, link, after)
     {
         struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
+        bool member = op->kind == OP_MEMBER;
 
-        if (!waits_for_any(e, op)) {
-            list_unlink(link);
-            list_push(&e->lane.running, link);
-            if (op->kind == OP_HYPER) {
-                engine_hyper(e, op);
-            } else {
-                command(e, op);
-            }
+        if ((member && member_waits) || waits_for_any(e, op)) {
+            member_waits |= member;
+        } else {
+            open_fence(e, op);
         }
     }
 }

@@ -61,9 +61,10 @@ struct engine {
     struct list fenced;   /* Ops that wait for the pushes before them. */
     struct list barriers; /* The first one is on its way. */
 
-    bool left;        /* The rounds: nothing is pushed until it is back. */
-    uint32_t joining; /* Calls that bring it back. */
-    struct list held; /* Pulls and registrations that begin when it is. */
+    bool left;          /* The rounds: nothing is pushed until it is back. */
+    uint64_t left_turn; /* Of the last op that left them. */
+    uint32_t joining;   /* Calls that bring it back. */
+    struct list held;   /* Pulls and registrations that begin when it is. */
     struct request barrier_request, leave_request;
     struct kvw_op *leaving;
     uint64_t barrier;       /* Passed so far. */

@@ -43,8 +43,8 @@ static void let_go(struct engine *e)
 void engine_member_over(struct engine *e, struct kvw_op *op)
 {
     e->joining -= op->in;
-    if (op->status == KV_OK) {
-        e->left = !op->in;
+    if (op->status == KV_OK && op->in && op->turn > e->left_turn) {
+        e->left = false; /* And nobody has begun to leave meanwhile. */
     }
     if (e->joining == 0) {
         let_go(e);
@@ -58,6 +58,9 @@ void engine_member(struct engine *e, struct kvw_op *op)
         return;
     }
     e->joining += op->in;
-    e->left = e->left || !op->in;
+    if (!op->in) {
+        e->left = true;
+        e->left_turn = op->turn;
+    }
     engine_command(e, op);
 }

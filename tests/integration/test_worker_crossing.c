@@ -173,6 +173,68 @@ static void test_what_is_registered_while_a_rank_comes_back_counts(void **state)
     expect_all(w[0], 3, 3);
 }
 
+/* --- Members -------------------------------------------------------------- */
+
+static atomic_bool over;
+static atomic_uint added; /* By pushes that were done. */
+
+static void push_one(unsigned rank)
+{
+    float one = 1;
+    struct kvw_tensor t = kvw_f32(&one, 1);
+    struct kvw_item i = item(kvw_str("w"), &t);
+    struct kvw_op *op;
+    int status;
+
+    KV_CHECK(kvw_push(c.kv[rank], &i, 1, NULL, &op) == KVW_OK);
+    status = kvw_wait(c.kv[rank], op, PATIENCE);
+    KV_CHECK(status == KVW_OK || (status == KVW_EINVAL && rank == 1));
+    atomic_fetch_add(&added, status == KVW_OK);
+}
+
+static void *comes_and_goes(void *unused)
+{
+    (void)unused;
+    for (int n = 0; n < 300; n++) {
+        KV_CHECK(kvw_leave(c.kv[1]) == KVW_OK);
+        KV_CHECK(kvw_join(c.kv[1]) == KVW_OK);
+        push_one(1); /* Unless others have left meanwhile. */
+    }
+    return NULL;
+}
+
+static void *pushes_ones(void *unused)
+{
+    (void)unused;
+    while (!atomic_load(&over)) {
+        push_one(0);
+    }
+    return NULL;
+}
+
+static void test_threads_that_come_and_go_at_a_time_lose_nothing(void **state)
+{
+    pthread_t thread[4], other;
+
+    (void)state;
+    init_all(kvw_str("w"), 1, 0);
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "accumulate", NULL));
+    atomic_store(&over, false);
+    KV_CHECK(pthread_create(&other, NULL, pushes_ones, NULL) == 0);
+    for (int n = 0; n < 4; n++) {
+        KV_CHECK(pthread_create(&thread[n], NULL, comes_and_goes, NULL) == 0);
+    }
+    for (int n = 0; n < 4; n++) {
+        KV_CHECK(pthread_join(thread[n], NULL) == 0);
+    }
+    expect_ok(c.kv[1], kvw_leave(c.kv[1]));
+    atomic_store(&over, true);
+    KV_CHECK(pthread_join(other, NULL) == 0);
+    pull(0, kvw_str("w"), w[0], 1);
+    wait_all();
+    expect_all(w[0], 1, (float)atomic_load(&added));
+}
+
 /* --- Numbers -------------------------------------------------------------- */
 
 /* One of the keys, which server 1 has. */
@@ -338,6 +400,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_of_two_who_register_a_key_one_has_done_it, set_up),
         TEST(test_what_is_registered_while_a_rank_comes_back_counts, set_up),
+        TEST(test_threads_that_come_and_go_at_a_time_lose_nothing, set_up),
         TEST(test_a_number_of_a_key_that_goes_meanwhile, set_up),
         TEST(test_barriers_of_two_threads_that_nobody_comes_to, set_up),
         TEST(test_barriers_of_two_threads_that_others_come_to, set_up),
