@@ -5,6 +5,8 @@
 
 #include "common/compute/denormals.h"
 
+#define PASSES_MAX 64 /* Of callbacks and work, between looks at the mail. */
+
 static _Thread_local const struct lane *here;
 
 bool lane_here(const struct lane *lane)
@@ -56,11 +58,15 @@ void lane_submit(struct lane *lane, struct kvw_op *op)
 
 /* --- A turn of the loop --------------------------------------------------- */
 
+/* What callbacks start, and what is finished at once, is for the next time. */
 static void settle(struct lane *lane)
 {
     struct list_link *link;
+    struct list now;
 
-    while ((link = list_pop(&lane->finished)) != NULL) {
+    list_init(&now);
+    list_append(&now, &lane->finished);
+    while ((link = list_pop(&now)) != NULL) {
         op_finish(lane->pool, LIST_ENTRY(link, struct kvw_op, on_lane));
     }
 }
@@ -71,17 +77,19 @@ static void on_awake(uv_idle_t *idle)
 }
 
 /* Callbacks start operations, and work finishes them: go on until there is
- * nothing left that sleeping would delay. */
+ * nothing left that sleeping would delay, or others have waited long enough for
+ * their mail to be read. */
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct lane *lane = prepare->data;
+    unsigned passes = 0;
     bool more;
 
     do {
         settle(lane);
         more = lane->duties->work(lane);
-    } while (!list_empty(&lane->finished) && !more);
-    if (more) {
+    } while (!list_empty(&lane->finished) && !more && ++passes < PASSES_MAX);
+    if (more || !list_empty(&lane->finished)) {
         uv_idle_start(&lane->awake, on_awake);
     } else {
         uv_idle_stop(&lane->awake);
@@ -105,7 +113,9 @@ static void close_handles(struct lane *lane)
 void lane_end(struct lane *lane)
 {
     lane_cancel(lane, &lane->running);
-    settle(lane);
+    while (!list_empty(&lane->finished)) {
+        settle(lane);
+    }
     close_handles(lane);
 }
 

@@ -368,30 +368,75 @@ static void test_closing_while_callbacks_still_push(void **state)
     c.kv[0] = NULL;
 }
 
-/* A pull, whose callback makes the next, for as long as it may. */
-static void goes_on(void *kv, int status, const char *error)
+/* --- Callbacks without end ------------------------------------------------ */
+
+struct chain {
+    struct kvw *kv;
+    const char *key;
+    int expected;
+};
+
+/* A pull, whose callback makes the next. */
+static void goes_round(void *arg, int status, const char *error)
 {
+    const struct chain *chain = arg;
     struct kvw_tensor t = kvw_f32(w[0], 3);
-    struct kvw_item i = item(kvw_str("w"), &t);
-    struct kvw_call call = {.done = goes_on, .arg = kv};
+    struct kvw_item i = item(kvw_str(chain->key), &t);
+    struct kvw_call call = {.done = goes_round, .arg = arg};
 
     (void)error;
-    if (status == KVW_OK) {
-        status = kvw_pull(kv, &i, 1, &call, NULL);
+    if (status == chain->expected) {
+        status = kvw_pull(chain->kv, &i, 1, &call, NULL);
         KV_CHECK(status == KVW_OK || status == KVW_ECANCELED);
     }
 }
 
+/* Others' calls are done meanwhile. */
+static void expect_attention(struct kvw *kv)
+{
+    struct kvw_tensor t = kvw_f32(g[0], 3);
+    struct kvw_item i = item(kvw_str("w"), &t);
+    struct kvw_op *op;
+
+    for (int n = 0; n < 10; n++) {
+        expect_ok(kv, kvw_pull(kv, &i, 1, NULL, &op));
+        expect_ok(kv, kvw_wait(kv, op, PATIENCE));
+    }
+}
+
+static void test_callbacks_of_a_local_store_keep_nobody_out(void **unused)
+{
+    struct chain chain = {.key = "w", .expected = KVW_OK};
+
+    (void)unused;
+    KV_CHECK(kvw_open(&chain.kv, "local", NULL) == KVW_OK);
+    expect_ok(chain.kv, registers(chain.kv, "w\0"));
+    goes_round(&chain, KVW_OK, "");
+    expect_attention(chain.kv);
+    kvw_close(chain.kv);
+}
+
+static void test_callbacks_of_errors_do_not_keep_others_out(void **state)
+{
+    struct chain chain = {c.kv[0], "unknown", KVW_ENOTFOUND};
+
+    (void)state;
+    register_at(0, "w\0");
+    goes_round(&chain, KVW_ENOTFOUND, "");
+    expect_attention(c.kv[0]);
+    cluster_close(&c, 0);
+}
+
 static void test_closing_while_callbacks_go_on(void **unused)
 {
+    struct chain chain = {.key = "w", .expected = KVW_OK};
+
     (void)unused;
     for (int n = 0; n < 20; n++) {
-        struct kvw *kv;
-
-        KV_CHECK(kvw_open(&kv, "local", NULL) == KVW_OK);
-        expect_ok(kv, registers(kv, "w\0"));
-        goes_on(kv, KVW_OK, "");
-        kvw_close(kv);
+        KV_CHECK(kvw_open(&chain.kv, "local", NULL) == KVW_OK);
+        expect_ok(chain.kv, registers(chain.kv, "w\0"));
+        goes_round(&chain, KVW_OK, "");
+        kvw_close(chain.kv);
     }
 }
 
@@ -405,6 +450,8 @@ int main(void)
         TEST(test_barriers_of_two_threads_that_nobody_comes_to, set_up),
         TEST(test_barriers_of_two_threads_that_others_come_to, set_up),
         TEST(test_closing_while_callbacks_still_push, set_up),
+        cmocka_unit_test(test_callbacks_of_a_local_store_keep_nobody_out),
+        TEST(test_callbacks_of_errors_do_not_keep_others_out, set_up),
         cmocka_unit_test(test_closing_while_callbacks_go_on),
     };
 
