@@ -44,18 +44,26 @@ static void expect_came(struct call *call, int status, const char *word)
     expect_text(call->text, word);
 }
 
-/* One key after the other, 3 elements each. */
-static int registers(struct kvw *kv, const void *names)
+/* A key of 3 elements. */
+static int registers(struct kvw *kv, const void *name)
 {
     float ones[3] = {1, 1, 1};
     struct kvw_tensor t = kvw_f32(ones, 3);
-    struct kvw_item items[8];
-    size_t count = 0;
+    struct kvw_item i = item(kvw_str(name), &t);
 
-    for (const char *name = names; *name != '\0'; name += strlen(name) + 1) {
-        items[count++] = item(kvw_str(name), &t);
-    }
-    return kvw_init(kv, items, count);
+    return kvw_init(kv, &i, 1);
+}
+
+/* These two in one call. */
+static int registers_old_and_new(struct kvw *kv, const void *unused)
+{
+    float ones[3] = {1, 1, 1};
+    struct kvw_tensor t = kvw_f32(ones, 3);
+    struct kvw_item items[] = {item(kvw_str("old"), &t),
+                               item(kvw_str("new"), &t)};
+
+    (void)unused;
+    return kvw_init(kv, items, 2);
 }
 
 static int joins(struct kvw *kv, const void *unused)
@@ -112,22 +120,22 @@ static void test_of_two_who_register_a_key_one_has_done_it(void **state)
 {
     (void)state;
     for (int i = 0; i < 10; i++) {
-        char names[16] = "";
         struct call calls[2];
+        char name[16];
         int first;
 
-        snprintf(names, sizeof names - 1, "w%d", i);
+        snprintf(name, sizeof name, "w%d", i);
         for (int n = 0; n < 2; n++) {
-            start(&calls[n], 1, registers, names);
+            start(&calls[n], 1, registers, name);
         }
         await_call(1); /* For rank 0's value. */
-        register_at(0, names);
+        register_at(0, name);
         KV_CHECK(pthread_join(calls[0].thread, NULL) == 0);
         first = calls[0].status == KVW_OK ? 0 : 1;
         expect_came(&calls[1], first == 0 ? KVW_EEXIST : KVW_OK, "");
         assert_int_equal(calls[0].status, first == 0 ? KVW_OK : KVW_EEXIST);
-        push(0, kvw_str(names), g[0], 3);
-        push_wait(1, names, 1);
+        push(0, kvw_str(name), g[0], 3);
+        push_wait(1, name, 1);
     }
 }
 
@@ -135,7 +143,6 @@ static void test_of_two_who_register_a_key_one_has_done_it(void **state)
  * registers keys meanwhile. */
 static void test_what_is_registered_while_a_rank_comes_back_counts(void **state)
 {
-    static const char early[] = "early\0", both[] = "old\0new\0";
     struct call first, back, second;
     struct kvw_tensor t = kvw_f32(w[1], 3);
     struct kvw_item i = item(kvw_str("p"), &t);
@@ -143,24 +150,24 @@ static void test_what_is_registered_while_a_rank_comes_back_counts(void **state)
     int status = KVW_OK;
 
     (void)state;
-    register_at(0, "p\0");
-    register_at(1, "p\0");
-    register_at(0, "old\0");
+    register_at(0, "p");
+    register_at(1, "p");
+    register_at(0, "old");
     expect_ok(c.kv[1], kvw_leave(c.kv[1]));
-    start(&first, 1, registers, early);
+    start(&first, 1, registers, "early");
     await_call(1);
     start(&back, 1, joins, NULL);
     while (status == KVW_OK) { /* Pulls wait once it is about to be back. */
         expect_ok(c.kv[1], kvw_pull(c.kv[1], &i, 1, NULL, &op));
-        status = kvw_wait(c.kv[1], op, 100);
+        status = kvw_wait(c.kv[1], op, 500);
     }
     assert_int_equal(status, KVW_ETIMEOUT);
-    start(&second, 1, registers, both);
+    start(&second, 1, registers_old_and_new, NULL);
     await_call(1);
     push_wait(0, "old", 1);
-    register_at(0, "early\0");
+    register_at(0, "early");
     expect_came(&back, KVW_OK, "");
-    register_at(0, "new\0");
+    register_at(0, "new");
     expect_came(&first, KVW_OK, "");
     expect_came(&second, KVW_OK, "");
     expect_ok(c.kv[1], kvw_wait(c.kv[1], op, PATIENCE));
@@ -237,40 +244,15 @@ static void test_threads_that_come_and_go_at_a_time_lose_nothing(void **state)
 
 /* --- Numbers -------------------------------------------------------------- */
 
-/* One of the keys, which server 1 has. */
-static const char *find_at_server_1(const char *names)
-{
-    struct kvw_tensor t = kvw_f32(w[0], 3);
-    const char *found = NULL;
-    struct kvw_op *op;
-
-    KV_CHECK(kill(c.pid[1], SIGSTOP) == 0);
-    while (found == NULL) {
-        struct kvw_item i = item(kvw_str(names), &t);
-
-        KV_CHECK(*names != '\0');
-        expect_ok(c.kv[0], kvw_pull(c.kv[0], &i, 1, NULL, &op));
-        if (kvw_wait(c.kv[0], op, 200) != KVW_OK) {
-            found = names;
-        }
-        names += strlen(names) + 1;
-    }
-    KV_CHECK(kill(c.pid[1], SIGCONT) == 0);
-    expect_ok(c.kv[0], kvw_wait(c.kv[0], op, PATIENCE));
-    return found;
-}
-
+/* Slices of it are on server 1, which answers late. */
 static void test_a_number_of_a_key_that_goes_meanwhile(void **state)
 {
-    static const char names[] = "one\0two\0three\0four\0five\0six\0";
-    struct kvw_key key;
+    const struct kvw_key key = kvw_str("large");
     struct call call;
 
     (void)state;
-    register_at(0, names);
-    register_at(1, names);
+    init_all(key, BIG, 0);
     expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", NULL));
-    key = kvw_str(find_at_server_1(names));
     expect_ok(c.kv[1], kvw_delete(c.kv[1], &key, 1));
     KV_CHECK(kill(c.pid[1], SIGSTOP) == 0);
     start(&call, 0, halves, key.name);
@@ -357,8 +339,8 @@ static void test_closing_while_callbacks_still_push(void **state)
 
     (void)state;
     KV_CHECK(sem_init(&pushed, 0, 0) == 0);
-    register_at(0, "w\0");
-    register_at(1, "w\0");
+    register_at(0, "w");
+    register_at(1, "w");
     expect_ok(c.kv[0], kvw_set_barrier_before_exit(c.kv[0], 1));
     next_in_chain(&left, KVW_OK, "");
     KV_CHECK(pthread_create(&thread, NULL, close_0, NULL) == 0);
@@ -410,7 +392,7 @@ static void test_callbacks_of_a_local_store_keep_nobody_out(void **unused)
 
     (void)unused;
     KV_CHECK(kvw_open(&chain.kv, "local", NULL) == KVW_OK);
-    expect_ok(chain.kv, registers(chain.kv, "w\0"));
+    expect_ok(chain.kv, registers(chain.kv, "w"));
     goes_round(&chain, KVW_OK, "");
     expect_attention(chain.kv);
     kvw_close(chain.kv);
@@ -421,7 +403,7 @@ static void test_callbacks_of_errors_do_not_keep_others_out(void **state)
     struct chain chain = {c.kv[0], "unknown", KVW_ENOTFOUND};
 
     (void)state;
-    register_at(0, "w\0");
+    register_at(0, "w");
     goes_round(&chain, KVW_ENOTFOUND, "");
     expect_attention(c.kv[0]);
     cluster_close(&c, 0);
@@ -434,7 +416,7 @@ static void test_closing_while_callbacks_go_on(void **unused)
     (void)unused;
     for (int n = 0; n < 20; n++) {
         KV_CHECK(kvw_open(&chain.kv, "local", NULL) == KVW_OK);
-        expect_ok(chain.kv, registers(chain.kv, "w\0"));
+        expect_ok(chain.kv, registers(chain.kv, "w"));
         goes_round(&chain, KVW_OK, "");
         kvw_close(chain.kv);
     }
