@@ -18,7 +18,7 @@
 #include "tests/unit/chance.h"
 
 #define SMALL 10
-#define LARGE 40000
+#define LARGE 3000
 
 enum { KEYS = 2, ACTORS_MAX = 10 };
 
