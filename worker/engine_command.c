@@ -141,22 +141,21 @@ static void command(struct engine *e, struct kvw_op *op)
 
 /* Who comes back gets to know where each slice stands: nothing that goes by
  * what was known before is under way then. */
-static bool holds_up(const struct kvw_op *op, const struct kvw_op *fence)
+bool engine_holds_up(const struct kvw_op *op, const struct kvw_op *fence)
 {
     bool back = fence->kind == OP_MEMBER && fence->in;
 
-    return op_pushes(op) ||
-           (back && (op->kind == OP_INIT || op->kind == OP_TRANSFER ||
-                     op->kind == OP_MOVES));
+    return op->turn < fence->turn &&
+           (op_pushes(op) ||
+            (back && (op->kind == OP_INIT || op->kind == OP_TRANSFER ||
+                      op->kind == OP_MOVES)));
 }
 
 static bool waits_for_any(const struct engine *e, const struct kvw_op *fence)
 {
     LIST_EACH(&e->lane.running, link, after)
     {
-        const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
-
-        if (op->turn < fence->turn && holds_up(op, fence)) {
+        if (engine_holds_up(LIST_ENTRY(link, struct kvw_op, on_lane), fence)) {
             return true;
         }
     }

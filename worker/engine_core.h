@@ -156,6 +156,9 @@ void engine_stats(struct engine *e, struct kvw_op *op);
 void engine_dead(struct engine *e, struct kvw_op *op);
 void engine_leave(struct engine *e, struct kvw_op *op);
 
+/* Does the fence wait for this op, which runs? */
+bool engine_holds_up(const struct kvw_op *op, const struct kvw_op *fence);
+
 /* Pushes have ended: some fence may be open now. */
 void engine_check_fences(struct engine *e);
 

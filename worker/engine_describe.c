@@ -92,7 +92,8 @@ static void transfer_text(struct engine *e, const struct kvw_op *op, char *out,
     }
 }
 
-static void open_text(struct engine *e, char *out, size_t size)
+static void open_text(struct engine *e, const struct kvw_op *op, char *out,
+                      size_t size)
 {
     char text[ROUTE_TEXT_MAX];
 
@@ -106,27 +107,70 @@ static void open_text(struct engine *e, char *out, size_t size)
             return;
         }
     }
-    snprintf(out, size, "about to be done");
+    snprintf(out, size,
+             op->kind != OP_INIT ? "about to be done"
+             : e->job.rank == 0  ? "keys are being registered"
+                                 : "keys are being registered, which takes "
+                                   "rank 0's values");
+}
+
+static void running_text(struct engine *e, const struct kvw_op *op, char *out,
+                         size_t size)
+{
+    if (op->kind == OP_TRANSFER || op->kind == OP_MOVES ||
+        op->kind == OP_RESET) {
+        transfer_text(e, op, out, size);
+    } else {
+        open_text(e, op, out, size);
+    }
 }
 
 static void fenced_text(struct engine *e, const struct kvw_op *fence, char *out,
                         size_t size)
 {
+    bool back = fence->kind == OP_MEMBER && fence->in;
     const char *who = fence->kind != OP_MEMBER ? "the optimizer"
-                      : fence->in              ? "joining"
+                      : back                   ? "joining"
                                                : "leaving";
-    char text[OP_TEXT_MAX / 2] = "";
+    char text[OP_TEXT_MAX / 2] = "about to be done";
 
     LIST_EACH(&e->lane.running, link, after)
     {
         const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
 
-        if (op_pushes(op)) {
-            transfer_text(e, op, text, sizeof text);
+        if (engine_holds_up(op, fence)) {
+            running_text(e, op, text, sizeof text);
             break;
         }
     }
-    snprintf(out, size, "%s waits for pushes before it: %s", who, text);
+    snprintf(out, size, "%s waits for %s before it: %s", who,
+             back ? "calls" : "pushes", text);
+}
+
+/* Which call brings the rank back? NULL: the servers hear of it now. */
+static const struct kvw_op *find_back(const struct engine *e)
+{
+    LIST_EACH(&e->fenced, link, after)
+    {
+        const struct kvw_op *op = LIST_ENTRY(link, struct kvw_op, on_lane);
+
+        if (op->kind == OP_MEMBER && op->in) {
+            return op;
+        }
+    }
+    return NULL;
+}
+
+static void held_text(struct engine *e, const struct kvw_op *op, char *out,
+                      size_t size)
+{
+    const struct kvw_op *back = find_back(e);
+
+    if (back != NULL) {
+        fenced_text(e, back, out, size);
+    } else {
+        open_text(e, op, out, size);
+    }
 }
 
 static void barrier_text(struct engine *e, char *out, size_t size)
@@ -149,14 +193,11 @@ void engine_describe(struct engine *e, struct kvw_op *op)
     const struct kvw_op *about;
 
     if ((about = find_in(&e->lane.running, op->about)) != NULL) {
-        if (about->kind == OP_TRANSFER || about->kind == OP_MOVES ||
-            about->kind == OP_RESET) {
-            transfer_text(e, about, op->text, sizeof op->text);
-        } else {
-            open_text(e, op->text, sizeof op->text);
-        }
+        running_text(e, about, op->text, sizeof op->text);
     } else if ((about = find_in(&e->fenced, op->about)) != NULL) {
         fenced_text(e, about, op->text, sizeof op->text);
+    } else if ((about = find_in(&e->held, op->about)) != NULL) {
+        held_text(e, about, op->text, sizeof op->text);
     } else if (find_in(&e->barriers, op->about) != NULL) {
         barrier_text(e, op->text, sizeof op->text);
     } else {
