@@ -169,6 +169,17 @@ static inline void cluster_kill(struct cluster *c, unsigned index)
     c->pid[index] = 0;
 }
 
+/* Until SIGCONT. The signal alone is not it: a thread that is running goes on
+ * for a while. */
+static inline void cluster_pause(struct cluster *c, unsigned index)
+{
+    int status;
+
+    KV_CHECK(kill(c->pid[index], SIGSTOP) == 0);
+    KV_CHECK(waitpid(c->pid[index], &status, WUNTRACED) == c->pid[index]);
+    KV_CHECK(WIFSTOPPED(status));
+}
+
 static inline void cluster_start(struct cluster *c, unsigned servers,
                                  unsigned workers)
 {

@@ -209,7 +209,7 @@ static void test_the_root_knows_who_is_dead(void **state)
     expect_dead(4, 0); /* Idle, but they answer. */
     cluster_restart(&c, 1);
     expect_dead(6, 0);
-    kill(c.pid[1], SIGSTOP); /* Connected, and yet not heard of. */
+    cluster_pause(&c, 1); /* Connected, and yet not heard of. */
     expect_dead(2, 1);
     expect_dead(8 + 2 * 1, 1);
     expect_dead(4, 0);
