@@ -6,6 +6,8 @@
 #include "common/base/check.h"
 #include "common/base/mem.h"
 
+/* The file grows by a quarter, within these: few system calls, little idle
+ * memory, and no step that takes long. */
 #define EXTENT_MIN ((size_t)4 << 20)
 #define EXTENT_MAX ((size_t)64 << 20)
 
@@ -43,22 +45,24 @@ static uint64_t offset_of(const struct arena *a, const struct block *b)
 
 /* --- Fresh blocks --------------------------------------------------------- */
 
+static size_t within(size_t size, size_t least, size_t most)
+{
+    size = size > least ? size : least;
+    return size < most ? size : most;
+}
+
 static bool grow(struct arena *a, size_t need)
 {
     size_t least = round_up(need, ARENA_HEAD_SIZE);
     size_t room = a->size_max - a->file_bytes;
-    size_t much = least > a->extent ? least : a->extent;
+    size_t much = within(a->file_bytes / 4, EXTENT_MIN, EXTENT_MAX);
 
     if (room < least) {
         return false;
     }
-    much = much < room ? much : room;
-    if (arena_file_grow(a, a->file_bytes + much) != KV_OK &&
-        arena_file_grow(a, a->file_bytes + least) != KV_OK) {
-        return false;
-    }
-    a->extent = a->extent < EXTENT_MAX ? a->extent * 2 : EXTENT_MAX;
-    return true;
+    much = within(round_up(much, ARENA_HEAD_SIZE), least, room);
+    return arena_file_grow(a, a->file_bytes + much) == KV_OK ||
+           arena_file_grow(a, a->file_bytes + least) == KV_OK;
 }
 
 static struct block *take_fresh(struct arena *a, size_t size)
@@ -178,7 +182,6 @@ enum kv_status arena_open(const struct arena_config *config, struct arena **out,
         snprintf(error, error_size, "out of memory");
         return KV_ENOMEM;
     }
-    a->extent = EXTENT_MIN;
     status = arena_file_open(a, config, error, error_size);
     if (status != KV_OK) {
         mem_free(a);

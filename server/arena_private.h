@@ -50,7 +50,6 @@ struct arena {
     struct arena_head *head; /* == base */
     size_t size_max;
     size_t file_bytes; /* Backed by memory. */
-    size_t extent;     /* Grow by this much next. */
     int fd;            /* -1: volatile. */
     struct block *last_kept;
     size_t free_bytes; /* Payloads of free blocks. */

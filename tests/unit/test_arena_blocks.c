@@ -223,6 +223,16 @@ static void test_a_full_arena_says_so_and_stays_good(void **state)
     assert_ptr_equal(arena_alloc(h->arena, 1 << 20), last);
 }
 
+static void test_the_file_is_not_much_larger_than_what_is_in_it(void **state)
+{
+    struct home *h = *state;
+
+    for (size_t n = 1; n <= 40; n++) {
+        assert_non_null(arena_alloc(h->arena, 1 << 20));
+        assert_true(usage(h).file_bytes < ((n * 5 / 4 + 6) << 20));
+    }
+}
+
 static void test_small_free_blocks_make_room_for_a_large_one(void **state)
 {
     struct home *h = *state;
@@ -434,6 +444,7 @@ int main(void)
         TEST(test_a_block_is_held_once_by_each_claim),
         TEST(test_nonsense_cannot_be_claimed),
         TEST(test_a_full_arena_says_so_and_stays_good),
+        TEST(test_the_file_is_not_much_larger_than_what_is_in_it),
         TEST(test_small_free_blocks_make_room_for_a_large_one),
         TEST(test_anonymous_memory_works_alike),
         TEST(test_random_blocks_never_overlap_or_get_lost),
