@@ -184,6 +184,8 @@ size_t link_queued(const struct link *l)
 
 /* --- Sending ------------------------------------------------------------- */
 
+/* Exact enough for batches. Of other messages most are small, and there may be
+ * one a key at a time: 0, for what there is at least. */
 static size_t meta_bound(const struct message *m)
 {
     switch (m->kind) {
@@ -192,11 +194,29 @@ static size_t meta_bound(const struct message *m)
     case MESSAGE_ANSWER:
     case MESSAGE_AGAIN:
         return BATCH_META_FIXED + RUN_META_MAX * (size_t)m->batch.run_count;
-    case MESSAGE_JOINED:
-        return KV_META_MAX;
     default:
-        return MESSAGE_BATCH_META_MAX;
+        return 0;
     }
+}
+
+static enum kv_status pack_within(struct link *l, const struct message *m,
+                                  size_t bound, struct out_frame **out,
+                                  size_t *size)
+{
+    struct out_frame *f = out_frame_get(&l->hub->frames, bound);
+    enum kv_status status;
+
+    if (f == NULL) {
+        return KV_ENOMEM;
+    }
+    status = message_pack(m, f->head + FRAME_PREFIX_SIZE,
+                          f->head_capacity - FRAME_PREFIX_SIZE, size);
+    if (status != KV_OK) {
+        out_frame_put(&l->hub->frames, f);
+        return status;
+    }
+    *out = f;
+    return KV_OK;
 }
 
 static void mark_dirty(struct link *l)
@@ -218,14 +238,11 @@ enum kv_status link_send(struct link *l, const struct message *m,
     if (payload_size > KV_PAYLOAD_MAX) {
         return KV_ETOOBIG;
     }
-    f = out_frame_get(&l->hub->frames, meta_bound(m));
-    if (f == NULL) {
-        return KV_ENOMEM;
+    status = pack_within(l, m, meta_bound(m), &f, &meta_size);
+    if (status == KV_ETOOBIG) {
+        status = pack_within(l, m, KV_META_MAX, &f, &meta_size);
     }
-    status = message_pack(m, f->head + FRAME_PREFIX_SIZE,
-                          f->head_capacity - FRAME_PREFIX_SIZE, &meta_size);
     if (status != KV_OK) {
-        out_frame_put(&l->hub->frames, f);
         return status;
     }
     frame_seal(f->head, request_id, meta_size, payload, payload_size,

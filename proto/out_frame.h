@@ -37,8 +37,8 @@ struct out_frames {
 void out_frames_init(struct out_frames *pool);
 void out_frames_fini(struct out_frames *pool);
 
-/* With room for the prefix and `meta_capacity` bytes of metadata; the rest is
- * the caller's to fill in. NULL when out of memory. */
+/* With room for the prefix and `meta_capacity` bytes of metadata, or more; the
+ * rest is the caller's to fill in. NULL when out of memory. */
 struct out_frame *out_frame_get(struct out_frames *pool, size_t meta_capacity);
 
 void out_frame_put(struct out_frames *pool, struct out_frame *f);

@@ -70,6 +70,29 @@ static void test_what_cannot_be_sent_is_not_queued(void **state)
     assert_int_equal(f->left.wrong, 0);
 }
 
+/* It is tried in a small frame first. */
+static void test_a_long_message_goes_as_a_short_one_does(void **state)
+{
+    struct fixture *f = *state;
+    struct message m = {.kind = MESSAGE_ERROR};
+    char text[KV_TEXT_MAX + 1];
+
+    memset(text, 'x', KV_TEXT_MAX);
+    text[KV_TEXT_MAX] = '\0';
+    m.error.status = KV_EINVAL;
+    m.error.text = text;
+    fault_mem_fail(2);
+    assert_int_equal(link_send(&f->left.link, &m, 1, NULL, 0, NULL, NULL, NULL),
+                     KV_ENOMEM);
+    fault_mem_fail(0);
+    assert_int_equal(link_queued(&f->left.link), 0);
+    assert_int_equal(link_send(&f->left.link, &m, 1, NULL, 0, NULL, NULL, NULL),
+                     KV_OK);
+    assert_true(link_queued(&f->left.link) > KV_TEXT_MAX);
+    run_until(f, &f->right.frames, 1);
+    assert_int_equal(f->left.wrong + f->right.wrong, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -77,6 +100,8 @@ int main(void)
         cmocka_unit_test(test_a_link_that_cannot_open_closes_its_socket),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_sent_is_not_queued,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_a_long_message_goes_as_a_short_one_does, set_up, tear_down),
     };
 
     signal(SIGPIPE, SIG_IGN);
