@@ -158,6 +158,8 @@ double bench_echo_ping(struct bench_echo *e, unsigned count); /* us each. */
  * `count` is a multiple of 32, and what goes past the caches is aligned. */
 void bench_stream_update(const float *const *in, float *const *out,
                          unsigned slots, size_t count, bool past_caches);
+/* The sum of the first `ins` arrays; `count` is a multiple of 64. */
+float bench_stream_read(const float *const *in, unsigned ins, size_t count);
 void bench_stream_sum4(const float *const *in, float *out, size_t count);
 
 /* --- Cases --------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* Each optimizer's arithmetic on one core, on a value that no cache holds, as
- * the server goes through it: out of place and in blocks. */
+ * the server goes through it: out of place and in blocks, after the passes that
+ * measure norms, if it needs any. */
 #include "tests/bench/bench.h"
 
 #include <stdlib.h>
@@ -13,6 +14,19 @@
 #define ELEMENTS_MAX ((size_t)64 << 20)
 #define ARRAYS (1 + KV_OPTIM_SLOTS_MAX) /* The weights, then their state. */
 #define STREAMED false                  /* As in server/shard_round.c. */
+
+#define PASSES_MAX 2
+#define ROW_LENGTH 64 /* Where state is by rows. */
+
+/* How many arrays a pass must read: gradient, weights, state. */
+static const struct passes {
+    const char *rule;
+    unsigned reads[PASSES_MAX];
+} all_passes[] = {
+    {"lamb", {4}},
+    {"lans", {1, 4}},
+    {"lars", {2}},
+};
 
 struct value_pair {
     size_t count;
@@ -80,35 +94,58 @@ static void reset(struct value_pair *v, unsigned slots)
 
 /* --- Passes --------------------------------------------------------------- */
 
+static void set_block(struct value_pair *v, const struct kv_optim_spec *spec,
+                      size_t first, struct kv_optim_args *args)
+{
+    unsigned slots = spec->optim->slots(spec->params);
+    size_t state = spec->optim->rows ? first / ROW_LENGTH : first;
+
+    args->count = SHARD_BLOCK;
+    args->weight = v->old[0] + first;
+    args->new_weight = v->new[0] + first;
+    args->gradient = v->gradient + first;
+    for (unsigned i = 0; i < slots; i++) {
+        args->slot[i] = v->old[1 + i] + state;
+        args->new_slot[i] = v->new[1 + i] + state;
+    }
+}
+
 static double update(struct value_pair *v, const struct kv_optim_spec *spec,
-                     unsigned slots, uint64_t t)
+                     uint64_t t)
 {
     unsigned char step[KV_OPTIM_STEP_MAX];
-    struct kv_optim_args args = {.step = step, .stream = STREAMED};
+    struct kv_optim_args args = {
+        .step = step, .stream = STREAMED, .row_length = ROW_LENGTH};
     uint64_t start = bench_now_ns();
 
     kv_optim_prepare(spec, KV_F32, NULL, t, step);
-    for (size_t first = 0; first < v->count; first += SHARD_BLOCK) {
-        args.count = SHARD_BLOCK;
-        args.weight = v->old[0] + first;
-        args.new_weight = v->new[0] + first;
-        args.gradient = v->gradient + first;
-        for (unsigned i = 0; i < slots; i++) {
-            args.slot[i] = v->old[1 + i] + first;
-            args.new_slot[i] = v->new[1 + i] + first;
+    for (unsigned pass = 0; pass < spec->optim->passes; pass++) {
+        double sums[KV_OPTIM_NORMS_MAX] = {0};
+
+        for (size_t first = 0; first < v->count; first += SHARD_BLOCK) {
+            set_block(v, spec, first, &args);
+            spec->optim->measure(&args, pass, sums);
         }
+        spec->optim->absorb(step, pass, sums);
+    }
+    for (size_t first = 0; first < v->count; first += SHARD_BLOCK) {
+        set_block(v, spec, first, &args);
         spec->optim->update(&args);
     }
     return (double)(bench_now_ns() - start) * 1e-9;
 }
 
-static double stream(struct value_pair *v, unsigned slots)
+static double stream(struct value_pair *v, const struct passes *passes,
+                     unsigned slots)
 {
     const float *in[1 + ARRAYS] = {v->gradient};
     uint64_t start;
 
     memcpy(in + 1, v->old, sizeof v->old);
     start = bench_now_ns();
+    for (unsigned n = 0; n < PASSES_MAX; n++) {
+        bench_stream_read(in, passes->reads[n], v->count);
+    }
     bench_stream_update(in, v->new, slots, v->count, STREAMED);
     return (double)(bench_now_ns() - start) * 1e-9;
 }
@@ -122,18 +159,39 @@ static void swap_values(struct value_pair *v)
     memcpy(v->new, old, sizeof old);
 }
 
+/* NULL for one whose passes are not in the table. */
+static const struct passes *passes_of(const struct kv_optim *rule)
+{
+    static const struct passes none;
+
+    for (size_t i = 0; i < sizeof all_passes / sizeof *all_passes; i++) {
+        if (strcmp(all_passes[i].rule, rule->name) == 0) {
+            return &all_passes[i];
+        }
+    }
+    return rule->passes == 0 ? &none : NULL;
+}
+
 /* The yardstick first: what it writes is overwritten. */
 static void measure(const struct bench_case *b, struct value_pair *v,
                     const struct kv_optim_spec *spec, const char *name)
 {
-    unsigned slots = spec->optim->slots(spec->params);
+    const struct passes *passes = passes_of(spec->optim);
+    unsigned slots = spec->optim->rows ? 0 : spec->optim->slots(spec->params);
     double times[BENCH_REPEATS_MAX], yardstick[BENCH_REPEATS_MAX];
     double gigabytes = (double)v->count * (3 + 2 * slots) * sizeof(float) / 1e9;
 
-    reset(v, slots);
+    if (passes == NULL) {
+        printf("%s: skipped: what its passes read is not in the table\n", name);
+        return;
+    }
+    for (unsigned n = 0; n < PASSES_MAX; n++) {
+        gigabytes += (double)v->count * passes->reads[n] * sizeof(float) / 1e9;
+    }
+    reset(v, spec->optim->slots(spec->params));
     for (unsigned i = 0; i < b->repeats; i++) {
-        yardstick[i] = stream(v, slots);
-        times[i] = update(v, spec, slots, i + 1);
+        yardstick[i] = stream(v, passes, slots);
+        times[i] = update(v, spec, i + 1);
         swap_values(v);
     }
     bench_print_pair(b, name, "GB/s",
@@ -156,10 +214,6 @@ static void measure_rule(const struct bench_case *b, struct value_pair *v,
         printf("%s: skipped: %s\n", name, error);
         return;
     }
-    if (spec.optim->passes > 0 || spec.optim->rows) {
-        printf("%s: skipped: it goes over memory more than once\n", name);
-        return;
-    }
     measure(b, v, &spec, name);
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         if (kv_optim_parse(rule, settings[i], &other, error, sizeof error) ==
@@ -179,7 +233,7 @@ void bench_rules(const struct bench_case *b)
 
     kv_flush_denormals(); /* As every thread that updates. */
     make_values(&v);
-    printf("rules: %zu elements, one core, against a loop over as many "
+    printf("rules: %zu elements, one core, against loops over as many "
            "arrays\n",
            v.count);
     kv_optim_names(names, sizeof names);

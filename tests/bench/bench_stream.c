@@ -73,6 +73,39 @@ KV_CLONES void bench_stream_update(const float *const *in, float *const *out,
     }
 }
 
+/* In lanes, as additions keep their order. */
+KV_TEMPLATE float total(const float *const *in, unsigned ins, size_t count)
+{
+    float lanes[64] = {0}, sum = 0;
+
+    for (size_t first = 0; first < count; first += 64) {
+        for (size_t i = 0; i < 64; i++) {
+            lanes[i] += add_up(in, ins, first + i);
+        }
+    }
+    for (size_t i = 0; i < 64; i++) {
+        sum += lanes[i];
+    }
+    return sum;
+}
+
+KV_CLONES float bench_stream_read(const float *const *in, unsigned ins,
+                                  size_t count)
+{
+    switch (ins) {
+    case 0:
+        return 0;
+    case 1:
+        return total(in, 1, count);
+    case 2:
+        return total(in, 2, count);
+    case 3:
+        return total(in, 3, count);
+    default:
+        return total(in, 4, count);
+    }
+}
+
 KV_CLONES void bench_stream_sum4(const float *const *in, float *out,
                                  size_t count)
 {
