@@ -12,7 +12,8 @@
  * "arch=x86-64-v4" without asking the processor for it.
  *
  * KV_INDEPENDENT before a loop promises that no iteration reads what another
- * one writes.
+ * one writes. KV_UNROLLED before one of few iterations makes one piece of them,
+ * where each is a loop of another length.
  *
  * kv_f32_any and its like are elements of buffers of any alignment.
  */
@@ -51,6 +52,12 @@
 #define KV_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define KV_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
+#if defined(__clang__)
+#define KV_UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define KV_UNROLLED _Pragma("GCC unroll 8")
 #endif
 
 /* An array that is written before it is read, where hardening would spend time
