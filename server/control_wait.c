@@ -1,6 +1,7 @@
 #include "server/control_private.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "common/base/check.h"
 #include "common/base/log.h"
@@ -24,6 +25,30 @@ void guest_answer_ok(struct guest *g, uint64_t id)
     guest_answer(g, &m, id, NULL, 0);
 }
 
+static void on_copy_sent(struct out_frame *f)
+{
+    bufpool_put(f->owner[0], f->owner[1]);
+}
+
+/* The payload may be gone before the answer is. */
+static void answer_with_copy(struct guest *g, const struct message *m,
+                             uint64_t id, const void *payload, size_t size)
+{
+    struct bufpool *pool = &g->control->hub->buffers;
+    struct buffer *copy = bufpool_get(pool, size);
+    enum kv_status status = KV_ENOMEM;
+
+    if (copy != NULL) {
+        memcpy(copy->data, payload, size);
+        status = link_send(&g->link, m, id, copy->data, size, on_copy_sent,
+                           pool, copy);
+    }
+    if (status != KV_OK) {
+        bufpool_put(pool, copy);
+        link_close(&g->link, KV_ENOMEM, "no memory for an answer");
+    }
+}
+
 void guest_answer_placed(struct guest *g, uint64_t id,
                          const struct directory_key *key)
 {
@@ -34,8 +59,8 @@ void guest_answer_placed(struct guest *g, uint64_t id,
     m.placed.doomed = key->doomed != 0;
     m.placed.deletions =
         key->doomed != 0 ? key->doomed : ledger_deletions(&g->control->ledger);
-    guest_answer(g, &m, id, key->placement,
-                 (size_t)key->slices * DIRECTORY_ENTRY_SIZE);
+    answer_with_copy(g, &m, id, key->placement,
+                     (size_t)key->slices * DIRECTORY_ENTRY_SIZE);
 }
 
 void guest_answer_error(struct guest *g, uint64_t id, enum kv_status status,

@@ -135,6 +135,29 @@ static void test_an_end_without_a_beginning_breaks_the_protocol(void **state)
     assert_int_equal(control_keys(&f->control), 1);
 }
 
+/* Where the key's slices are is still to be written when the key goes. */
+static void test_an_answer_outlives_its_key(void **state)
+{
+    struct fixture *f = *state;
+    struct client *zero = join(f, 0, 1), *one = join(f, 1, 1);
+    struct answer *a;
+    uint32_t place[4];
+
+    register_key(f, zero, "w", 0, 0);
+    ask_delete(zero, 2, "w", KV_DELETE_BEGIN, 0);
+    a = next(f, zero);
+    memcpy(place, a->place, sizeof place);
+    ask_delete(one, 2, "w", KV_DELETE_BEGIN, 0);
+    ask_delete(zero, 3, "w", KV_DELETE_END, 0);
+    link_flush(&one->link); /* Both lie there for the root's next turn. */
+    link_flush(&zero->link);
+    a = next(f, one);
+    if (a->kind == MESSAGE_PLACED) { /* It was the first of the two. */
+        assert_memory_equal(a->place, place, sizeof place);
+    }
+    assert_int_equal(next(f, zero)->kind, MESSAGE_OK);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -145,6 +168,7 @@ int main(void)
         TEST(test_a_doomed_key_stays_so_and_anybody_goes_on),
         TEST(test_steps_that_come_twice_or_late_do_nothing),
         TEST(test_ids_and_numbers_are_used_once),
+        TEST(test_an_answer_outlives_its_key),
         TEST(test_an_end_without_a_beginning_breaks_the_protocol),
     };
 
