@@ -201,6 +201,7 @@ void shard_refuse_round(struct shard *s, struct entry *e, enum kv_status status)
     for (uint32_t rank = 0; e->arrived > 0; rank++) {
         if (e->shares[rank] != NULL && e->shares[rank]->pushed) {
             shard_refuse_share(s, e, e->shares[rank], status);
+            shard_share_refuse(s, e, rank);
         }
     }
 }

@@ -155,6 +155,7 @@ static void test_a_full_arena_refuses_the_round_and_stays_good(void **state)
     struct fixture *f = *state;
     uint32_t slot = create(f, 1, 1 << 20, 1);
     uint32_t more = 2;
+    char error[512];
 
     for (;;) {
         struct slice_desc d = f32_slice(more, 1 << 20);
@@ -175,7 +176,10 @@ static void test_a_full_arena_refuses_the_round_and_stays_good(void **state)
     expect_answer(f, false, 0, slot, 1, KV_ENOSPC);
     expect_answer(f, true, 0, slot, 1, KV_ENOSPC);
     expect_answer(f, false, 1, slot, 1, KV_ENOSPC);
+    shard_pull(f->shard, 1, slot, 1); /* Was under way behind its push. */
     expect_silence(f);
+    assert_int_equal(shard_member(f->shard, 1, false, error, sizeof error),
+                     KV_OK);
     expect_state(f, slot, 1);
     assert_int_equal(shard_held(f->shard, 0), 0);
     assert_int_equal(f->pool.out_count, 0);
