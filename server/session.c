@@ -291,6 +291,7 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
     case MESSAGE_PUSH:
         return on_push(s, m, payload, now_ms);
     case MESSAGE_PULL:
+        shard_clock(s->shard, now_ms);
         return on_pull(s, m, payload);
     case MESSAGE_TOTALS:
         shard_totals(s->shard, s->rank, m->norms.slot, m->norms.round,

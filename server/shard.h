@@ -180,6 +180,9 @@ void shard_push_reset(struct shard *s, uint32_t rank, uint32_t slot,
                       uint64_t round, const void *value, size_t size,
                       struct buffer *buffer, uint64_t now_ms);
 
+/* What time it is, for the pulls to come: what has to wait, waits since. */
+void shard_clock(struct shard *s, uint64_t now_ms);
+
 /* The whole value. */
 void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round);
 

@@ -189,6 +189,8 @@ static inline int tear_down(void **state)
 /* --- Steps ---------------------------------------------------------------- */
 
 /* What a link does with a frame; KV_EAGAIN leaves it where it is. */
+#define FED_MS 1000 /* The time of all that is fed. */
+
 static inline enum kv_status feed(struct fixture *f, uint32_t rank,
                                   uint64_t request_id, const struct message *m,
                                   const void *payload, size_t size)
@@ -204,7 +206,7 @@ static inline enum kv_status feed(struct fixture *f, uint32_t rank,
         memcpy(sink, payload, size);
     }
     return session_frame(s, request_id, m, sink != NULL ? sink : payload, size,
-                         1000);
+                         FED_MS);
 }
 
 static inline void flush(struct fixture *f)

@@ -282,6 +282,32 @@ static void test_a_stall_counts_who_has_left(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void take_since(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
+                       uint64_t since_ms, const uint32_t *missing,
+                       uint32_t count)
+{
+    (void)rank;
+    (void)slot;
+    (void)round;
+    (void)missing;
+    (void)count;
+    *(uint64_t *)ctx = since_ms;
+}
+
+/* Although nobody has told the shard the time before. */
+static void test_a_pull_waits_since_it_came(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t since = 0;
+
+    create(f, 1, 4);
+    pull(f, 1, 0, 1, 1);
+    shard_stalls(f->shard, FED_MS + 4000, 5000, take_since, &since);
+    assert_int_equal(since, 0);
+    shard_stalls(f->shard, FED_MS + 6000, 5000, take_since, &since);
+    assert_int_equal(since, FED_MS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +324,7 @@ int main(void)
         TEST(test_who_is_back_learns_the_rounds),
         TEST(test_leaving_with_a_push_under_way_is_refused),
         TEST(test_a_stall_counts_who_has_left),
+        TEST(test_a_pull_waits_since_it_came),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
