@@ -145,9 +145,9 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options);
  * kvw_leave() does, so that others need not wait for who is done (at most 2 s;
  * not if something pushed is not committed), tell the root (at most 2 s), and
  * free everything. A worker that ends without this, because it crashed, is
- * waited for: its next life goes on. Takes kv; NULL is allowed. No other thread
- * may be in a call on this store, and it is not for callbacks. Does nothing in
- * the child of a fork(). */
+ * waited for: its next life, which must give its rank, goes on. Takes kv; NULL
+ * is allowed. No other thread may be in a call on this store, and it is not for
+ * callbacks. Does nothing in the child of a fork(). */
 void kvw_close(struct kvw *kv);
 
 /* The kind as given to kvw_open(), in lower case; owned by the store. */
@@ -289,7 +289,7 @@ void kvw_forget(struct kvw *kv, struct kvw_op *op);
  * the first error, of whatever key, among operations that had neither handle
  * nor callback since the last kvw_wait_all(). After KVW_ETIMEOUT kvw_error()
  * says what is waited for, as "key 'w' round 17: waiting for rank 3 (not
- * connected)". */
+ * connected)"; before a wait is 5 s old, which server it is that waits. */
 int kvw_wait_key(struct kvw *kv, struct kvw_key key, int64_t timeout_ms);
 int kvw_wait_all(struct kvw *kv, int64_t timeout_ms);
 
