@@ -91,56 +91,55 @@ enum kv_status session_head(struct session *s, const struct message *m,
 
 static void push_slot(struct session *s, const struct message *m,
                       const struct run *run, uint32_t slot, const void *payload,
-                      struct buffer *buffer, uint64_t now_ms)
+                      struct buffer *buffer)
 {
     if (m->batch.reset) {
         shard_push_reset(s->shard, s->rank, slot, run->round, payload,
-                         run->size, buffer, now_ms);
+                         run->size, buffer);
     } else if (m->batch.rows) {
         shard_push_rows(s->shard, s->rank, slot, run->round, m->batch.codec,
-                        payload, run->size, buffer, now_ms);
+                        payload, run->size, buffer);
     } else {
         shard_push(s->shard, s->rank, slot, run->round, m->batch.codec, payload,
-                   run->size, buffer, now_ms);
+                   run->size, buffer);
     }
 }
 
 static void push_direct(struct session *s, const struct message *m,
-                        const struct run *run, uint64_t now_ms)
+                        const struct run *run)
 {
     struct buffer *b = s->incoming;
 
     s->incoming = NULL;
-    push_slot(s, m, run, run->slot, b->data, b, now_ms);
+    push_slot(s, m, run, run->slot, b->data, b);
 }
 
 static void push_each(struct session *s, const struct message *m,
-                      const struct run *run, const unsigned char *at,
-                      uint64_t now_ms)
+                      const struct run *run, const unsigned char *at)
 {
     for (uint32_t n = 0; n < run->count; n++) {
-        push_slot(s, m, run, run->slot + n, at, NULL, now_ms);
+        push_slot(s, m, run, run->slot + n, at, NULL);
         at += run->size;
     }
 }
 
 static enum kv_status on_push(struct session *s, const struct message *m,
-                              const void *payload, uint64_t now_ms)
+                              const void *payload)
 {
     const struct run *direct = message_direct(m);
     const unsigned char *at = payload;
 
     if (direct != NULL && s->incoming != NULL) {
-        push_direct(s, m, direct, now_ms);
+        push_direct(s, m, direct);
         return KV_OK;
     }
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
         const struct run *run = &m->batch.runs[i];
 
         if (m->batch.rows || m->batch.reset) {
-            push_each(s, m, run, at, now_ms);
+            push_each(s, m, run, at);
         } else {
-            shard_push_run(s->shard, s->rank, run, m->batch.codec, at, now_ms);
+            shard_push_run(s->shard, s->rank, run, m->batch.codec, at);
         }
         at += (size_t)run->count * run->size;
     }
@@ -287,11 +286,11 @@ enum kv_status session_frame(struct session *s, uint64_t request_id,
                              const struct message *m, const void *payload,
                              size_t payload_size, uint64_t now_ms)
 {
+    shard_clock(s->shard, now_ms);
     switch (m->kind) {
     case MESSAGE_PUSH:
-        return on_push(s, m, payload, now_ms);
+        return on_push(s, m, payload);
     case MESSAGE_PULL:
-        shard_clock(s->shard, now_ms);
         return on_pull(s, m, payload);
     case MESSAGE_TOTALS:
         shard_totals(s->shard, s->rank, m->norms.slot, m->norms.round,

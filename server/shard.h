@@ -156,32 +156,33 @@ KV_MUST_CHECK enum kv_status shard_version(const struct shard *s,
                                            uint32_t key_id, uint32_t slice,
                                            uint64_t *version);
 
+/* What time it is, for the pushes and pulls to come: what has to wait, waits
+ * since. */
+void shard_clock(struct shard *s, uint64_t now_ms);
+
 /* The contribution of `rank`: `size` bytes in `codec`. When `buffer` is not
  * NULL it holds the payload and is taken; else the payload is borrowed. */
 void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
                 uint32_t codec, const void *payload, size_t size,
-                struct buffer *buffer, uint64_t now_ms);
+                struct buffer *buffer);
 
 /* One push for each slice of the run, whose payloads lie one behind the other
  * and are borrowed. */
 void shard_push_run(struct shard *s, uint32_t rank, const struct run *run,
-                    uint32_t codec, const void *payload, uint64_t now_ms);
+                    uint32_t codec, const void *payload);
 
 /* shard_push() with some rows of a row_sparse slice: the payload is u32 n, n
  * u32 rows in ascending order, and then those rows. */
 void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, uint32_t codec, const void *payload,
-                     size_t size, struct buffer *buffer, uint64_t now_ms);
+                     size_t size, struct buffer *buffer);
 
 /* The rank's part in a round that begins the value anew, with fresh state: the
  * value, or nothing, when another rank brings it. All parts of a round are
  * such, or none: KV_EMISMATCH, to all who are in it. */
 void shard_push_reset(struct shard *s, uint32_t rank, uint32_t slot,
                       uint64_t round, const void *value, size_t size,
-                      struct buffer *buffer, uint64_t now_ms);
-
-/* What time it is, for the pulls to come: what has to wait, waits since. */
-void shard_clock(struct shard *s, uint64_t now_ms);
+                      struct buffer *buffer);
 
 /* The whole value. */
 void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round);

@@ -111,11 +111,6 @@ static void pull_any(struct shard *s, uint32_t rank, uint32_t slot,
     }
 }
 
-void shard_clock(struct shard *s, uint64_t now_ms)
-{
-    s->now_ms = now_ms;
-}
-
 void shard_pull(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round)
 {
     pull_any(s, rank, slot, round, &(struct wanted){NULL, 0});

@@ -276,31 +276,28 @@ static void push_any(struct shard *s, uint32_t rank, uint32_t slot,
 
 void shard_push(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
                 uint32_t codec, const void *payload, size_t size,
-                struct buffer *buffer, uint64_t now_ms)
+                struct buffer *buffer)
 {
     struct pushed p = {false, false, codec, payload, size, buffer};
 
-    s->now_ms = now_ms;
     push_any(s, rank, slot, round, &p);
 }
 
 void shard_push_rows(struct shard *s, uint32_t rank, uint32_t slot,
                      uint64_t round, uint32_t codec, const void *payload,
-                     size_t size, struct buffer *buffer, uint64_t now_ms)
+                     size_t size, struct buffer *buffer)
 {
     struct pushed p = {true, false, codec, payload, size, buffer};
 
-    s->now_ms = now_ms;
     push_any(s, rank, slot, round, &p);
 }
 
 void shard_push_reset(struct shard *s, uint32_t rank, uint32_t slot,
                       uint64_t round, const void *value, size_t size,
-                      struct buffer *buffer, uint64_t now_ms)
+                      struct buffer *buffer)
 {
     struct pushed p = {false, true,  CODEC_NONE, size == 0 ? "" : value,
                        size,  buffer};
 
-    s->now_ms = now_ms;
     push_any(s, rank, slot, round, &p);
 }

@@ -99,14 +99,13 @@ static void answer(struct shard *s, uint32_t rank, const struct run *run,
 /* With one worker slices mostly need nothing but the commit: a share of what
  * is open, and an answer for each, would cost more than that. */
 void shard_push_run(struct shard *s, uint32_t rank, const struct run *run,
-                    uint32_t codec, const void *payload, uint64_t now_ms)
+                    uint32_t codec, const void *payload)
 {
     const struct kv_codec *alone = codec_alone(s, rank, codec);
     const char *at = payload;
     uint32_t first = run->slot, end = run->slot + run->count;
 
     KV_CHECK(rank < s->workers);
-    s->now_ms = now_ms;
     for (uint32_t slot = run->slot; slot < end; slot++, at += run->size) {
         prefetch(s, run, slot);
         if (commit_alone(s, rank, run, slot, alone, at)) {
@@ -114,8 +113,7 @@ void shard_push_run(struct shard *s, uint32_t rank, const struct run *run,
         }
         answer(s, rank, run, first, slot);
         first = slot + 1;
-        shard_push(s, rank, slot, run->round, codec, at, run->size, NULL,
-                   now_ms);
+        shard_push(s, rank, slot, run->round, codec, at, run->size, NULL);
     }
     answer(s, rank, run, first, end);
 }

@@ -40,11 +40,15 @@ static const struct share *oldest_open(const struct rank *r)
     return measured;
 }
 
+void shard_clock(struct shard *s, uint64_t now_ms)
+{
+    s->now_ms = now_ms;
+}
+
 /* A measured round waits for nobody's push. */
 void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
                   shard_stall_fn each, void *ctx)
 {
-    s->now_ms = now_ms;
     for (uint32_t rank = 0; rank < s->workers; rank++) {
         const struct share *share = oldest_open(&s->ranks[rank]);
         struct policy_view v;

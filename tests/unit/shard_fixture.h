@@ -39,7 +39,6 @@ struct fixture {
     struct seen seen[SEEN_MAX];
     size_t seen_count, seen_next;
     size_t released; /* Calls. */
-    uint64_t now_ms;
     void
         *copy_to; /* What is pulled goes there as a whole, if it is not NULL. */
     char error[512];
@@ -276,7 +275,7 @@ static inline void push(struct fixture *f, uint32_t rank, uint32_t slot,
         gradient[i] = g;
     }
     shard_push(f->shard, rank, slot, round, 0, gradient,
-               count * sizeof *gradient, NULL, f->now_ms);
+               count * sizeof *gradient, NULL);
     memset(gradient, 0xff, count * sizeof *gradient);
     free(gradient);
 }
@@ -291,8 +290,7 @@ static inline void push_buffer(struct fixture *f, uint32_t rank, uint32_t slot,
     for (uint64_t i = 0; i < count; i++) {
         memcpy(b->data + i * sizeof g, &g, sizeof g);
     }
-    shard_push(f->shard, rank, slot, round, 0, b->data, count * sizeof g, b,
-               f->now_ms);
+    shard_push(f->shard, rank, slot, round, 0, b->data, count * sizeof g, b);
 }
 
 static inline void expect_answer(struct fixture *f, bool pull, uint32_t rank,

@@ -151,7 +151,7 @@ static inline void push_rows(struct fixture *f, const struct pair *p,
         }
     }
     shard_push_rows(f->shard, rank, p->slot[0], round, 0, payload,
-                    (size_t)(at - payload), NULL, f->now_ms);
+                    (size_t)(at - payload), NULL);
     memset(payload, 0xff, sizeof payload);
 }
 
@@ -159,7 +159,7 @@ static inline void push_dense(struct fixture *f, const struct pair *p,
                               uint32_t rank, uint64_t round)
 {
     shard_push(f->shard, rank, p->slot[1], round, 0, encoded(p, gradient[rank]),
-               count_of(p) * kv_dtype_size(p->dtype), NULL, f->now_ms);
+               count_of(p) * kv_dtype_size(p->dtype), NULL);
     memset(narrow, 0xff, sizeof narrow);
 }
 

@@ -166,13 +166,13 @@ static void test_the_last_elements_count_too(void **state)
     }
     shard_open(f->shard, 0, 1, &d, g, sizeof g);
     set_optimizer(f, "sgd", "learning_rate=0.5");
-    shard_push(f->shard, 0, 0, 1, 0, g, sizeof g, NULL, 0);
-    shard_push(f->shard, 1, 0, 1, 0, g, sizeof g, NULL, 0);
+    shard_push(f->shard, 0, 0, 1, 0, g, sizeof g, NULL);
+    shard_push(f->shard, 1, 0, 1, 0, g, sizeof g, NULL);
     f->seen_next = f->seen_count;
     expect_state(f, 0, 0);
     g[4098] = 3;
-    shard_push(f->shard, 0, 0, 2, 0, g, sizeof g, NULL, 0);
-    shard_push(f->shard, 1, 0, 2, 0, g, sizeof g, NULL, 0);
+    shard_push(f->shard, 0, 0, 2, 0, g, sizeof g, NULL);
+    shard_push(f->shard, 1, 0, 2, 0, g, sizeof g, NULL);
     shard_pull(f->shard, 1, 0, 2);
     assert_true(f->seen[f->seen_count - 1].last == -3);
     f->seen_next = f->seen_count;
@@ -193,7 +193,7 @@ static void test_half_precision_is_summed_in_f32(void **state)
         for (int i = 0; i < 64; i++) {
             v[i] = g[rank != 0];
         }
-        shard_push(f->shard, rank, 0, 1, 0, v, sizeof v, NULL, 0);
+        shard_push(f->shard, rank, 0, 1, 0, v, sizeof v, NULL);
     }
     f->seen_next = f->seen_count;
     shard_pull(f->shard, 0, 0, 0);
@@ -307,7 +307,7 @@ static void run_rounds(struct fixture *f, uint64_t first, uint64_t last)
             size_t size = slot < 39 ? 1024 : sizeof g;
 
             for (uint32_t rank = 0; rank < f->workers; rank++) {
-                shard_push(f->shard, rank, slot, round, 0, g, size, NULL, 0);
+                shard_push(f->shard, rank, slot, round, 0, g, size, NULL);
                 shard_pull(f->shard, rank, slot, round);
             }
         }

@@ -86,8 +86,7 @@ static void push_all(struct fixture *f, uint32_t slot, uint64_t round,
     number();
     shard_push(f->shard, 0, slot, round, 0,
                dtype == KV_F32 ? (void *)gradient : (void *)half,
-               right.rows * right.width * kv_dtype_size(dtype), NULL,
-               f->now_ms);
+               right.rows * right.width * kv_dtype_size(dtype), NULL);
     expect_ack(f, 0, slot, round);
     apply(NULL, right.rows);
 }
@@ -105,8 +104,7 @@ static void push_some(struct fixture *f, uint32_t slot, uint64_t round,
     bytes_put_u32(payload + 8, rows[1]);
     memcpy(payload + 12, dtype == KV_F32 ? (void *)gradient : (void *)half,
            size);
-    shard_push_rows(f->shard, 0, slot, round, 0, payload, 12 + size, NULL,
-                    f->now_ms);
+    shard_push_rows(f->shard, 0, slot, round, 0, payload, 12 + size, NULL);
     expect_ack(f, 0, slot, round);
     apply(rows, 2);
 }

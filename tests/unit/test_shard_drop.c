@@ -154,7 +154,7 @@ static void test_old_rounds_are_not_the_next_ones(void **state)
     assert_int_equal(create_at(f, 2, 1, 5), slot);
     push(f, 0, slot, 1, COUNT, 1);
     expect_refused(f, KV_ENOTFOUND, SHARD_DELETED);
-    shard_push_run(f->shard, 0, &run, 0, gradient, 0);
+    shard_push_run(f->shard, 0, &run, 0, gradient);
     expect_refused(f, KV_ENOTFOUND, SHARD_DELETED);
     shard_pull(f->shard, 0, slot, 1);
     expect_refused(f, KV_ENOTFOUND, SHARD_DELETED);

@@ -26,7 +26,7 @@ static void push_any(struct fixture *f, uint32_t rank, uint32_t slot,
     unsigned char odd[64];
 
     memcpy(odd + 1, data, size);
-    shard_push(f->shard, rank, slot, round, 0, odd + 1, size, NULL, f->now_ms);
+    shard_push(f->shard, rank, slot, round, 0, odd + 1, size, NULL);
     memset(odd, 0xff, sizeof odd);
 }
 
@@ -151,7 +151,7 @@ static void test_a_long_value_is_added_to_the_last_element(void **state)
         g[i] = i;
     }
     slot = create_any(f, KV_I64, COUNT, 0, first);
-    shard_push(f->shard, 0, slot, 1, 0, g, sizeof g, NULL, f->now_ms);
+    shard_push(f->shard, 0, slot, 1, 0, g, sizeof g, NULL);
     expect_ack(f, 0, slot, 1);
     shard_pull(f->shard, 0, slot, 0);
     assert_int_equal(next_seen(f)->size, sizeof g);
@@ -187,8 +187,7 @@ static void push_row(struct fixture *f, uint32_t rank, uint32_t slot,
     bytes_put_u32(payload, 1);
     bytes_put_u32(payload + 4, row);
     memcpy(payload + 8, data, size);
-    shard_push_rows(f->shard, rank, slot, round, 0, payload, 8 + size, NULL,
-                    f->now_ms);
+    shard_push_rows(f->shard, rank, slot, round, 0, payload, 8 + size, NULL);
 }
 
 static uint32_t create_table(struct fixture *f, const struct sample *s)

@@ -30,9 +30,9 @@ static void test_a_stall_names_the_missing_ranks(void **state)
     uint32_t a = create(f, 1, 8, 0), b = create(f, 2, 8, 0);
     struct stalls all = {.count = 0};
 
-    f->now_ms = 1000;
+    shard_clock(f->shard, 1000);
     push(f, 1, b, 1, 8, 1);
-    f->now_ms = 2000;
+    shard_clock(f->shard, 2000);
     push(f, 1, a, 1, 8, 1);
     push(f, 3, a, 1, 8, 1);
     shard_stalls(f->shard, 2500, 1000, on_stall, &all);
@@ -117,14 +117,14 @@ static void test_bad_pushes_name_rank_key_and_both_values(void **state)
     uint32_t slot = create(f, 42, 8, 1);
     float g[8] = {0};
 
-    shard_push(f->shard, 1, 99, 1, 0, g, 32, NULL, 0);
+    shard_push(f->shard, 1, 99, 1, 0, g, 32, NULL);
     expect_refused(f, KV_ENOTFOUND,
                    "rank 1 pushes to slot 99: this shard has 1");
-    shard_push(f->shard, 1, slot, 1, 7, g, 32, NULL, 0);
+    shard_push(f->shard, 1, slot, 1, 7, g, 32, NULL);
     expect_refused(f, KV_EINVAL, "rank 1 pushes key 42 slice 0 in codec 7");
-    shard_push(f->shard, 1, slot, 1, 0, g, 28, NULL, 0);
+    shard_push(f->shard, 1, slot, 1, 0, g, 28, NULL);
     expect_refused(f, KV_EMISMATCH, "pushes 28 bytes to key 42 slice 0");
-    shard_push(f->shard, 1, slot, 3, 0, g, 32, NULL, 0);
+    shard_push(f->shard, 1, slot, 3, 0, g, 32, NULL);
     expect_refused(f, KV_EINVAL,
                    "pushes round 3 of key 42 slice 0: its next is 1");
     push(f, 1, slot, 1, 8, 1);

@@ -26,7 +26,7 @@ static uint32_t open_slice(struct fixture *f, uint32_t key_id,
 static void push_all(struct fixture *f, uint32_t slot, uint64_t round,
                      const void *data, size_t size)
 {
-    shard_push(f->shard, 0, slot, round, 0, data, size, NULL, f->now_ms);
+    shard_push(f->shard, 0, slot, round, 0, data, size, NULL);
     expect_ack(f, 0, slot, round);
     expect_silence(f);
 }
@@ -41,8 +41,7 @@ static void push_two_rows(struct fixture *f, uint32_t slot, uint64_t round,
     bytes_put_u32(payload + 4, 1);
     bytes_put_u32(payload + 8, 3);
     memcpy(payload + 12, data, size);
-    shard_push_rows(f->shard, 0, slot, round, 0, payload, 12 + size, NULL,
-                    f->now_ms);
+    shard_push_rows(f->shard, 0, slot, round, 0, payload, 12 + size, NULL);
     expect_ack(f, 0, slot, round);
     expect_silence(f);
 }

@@ -130,10 +130,10 @@ static void test_a_leaver_does_not_stand_for_the_last_member(void **state)
 
     leave(f, 1);
     leave(f, 2);
-    shard_push_run(f->shard, 2, &run, 0, gradient, f->now_ms);
+    shard_push_run(f->shard, 2, &run, 0, gradient);
     expect_refused(f, KV_EINVAL, "has left the rounds");
     expect_state(f, slot, 7);
-    shard_push_run(f->shard, 0, &run, 0, gradient, f->now_ms);
+    shard_push_run(f->shard, 0, &run, 0, gradient);
     expect_ack(f, 0, slot, 1);
     expect_state(f, slot, 1);
 }
@@ -205,7 +205,7 @@ static void test_a_leaver_is_not_missing(void **state)
 
     leave(f, 2);
     push(f, 0, slot, 1, COUNT, 1);
-    shard_stalls(f->shard, f->now_ms + 10000, 5000, on_stall, &named);
+    shard_stalls(f->shard, 10000, 5000, on_stall, &named);
     assert_int_equal(named, 1u << 1);
 }
 

@@ -136,8 +136,8 @@ static void test_half_precision_is_trained_too(void **state)
     }
     shard_open(f->shard, 0, 1, &d, v, sizeof v);
     set_optimizer(f, "sgd", "learning_rate=1,momentum=0.5");
-    shard_push(f->shard, 0, 0, 1, 0, g, sizeof g, NULL, 0);
-    shard_push(f->shard, 0, 0, 2, 0, g, sizeof g, NULL, 0);
+    shard_push(f->shard, 0, 0, 1, 0, g, sizeof g, NULL);
+    shard_push(f->shard, 0, 0, 2, 0, g, sizeof g, NULL);
     f->seen_next = f->seen_count;
     shard_pull(f->shard, 0, 0, 2);
     kv_to_f32(KV_BF16, next_seen(f)->value, &now, 1);

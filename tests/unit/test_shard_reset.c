@@ -13,14 +13,13 @@ static void reset_to(struct fixture *f, uint32_t rank, uint32_t slot,
     for (size_t i = 0; i < COUNT; i++) {
         all[i] = value;
     }
-    shard_push_reset(f->shard, rank, slot, round, all, sizeof all, NULL,
-                     f->now_ms);
+    shard_push_reset(f->shard, rank, slot, round, all, sizeof all, NULL);
 }
 
 static void reset_along(struct fixture *f, uint32_t rank, uint32_t slot,
                         uint64_t round)
 {
-    shard_push_reset(f->shard, rank, slot, round, NULL, 0, NULL, f->now_ms);
+    shard_push_reset(f->shard, rank, slot, round, NULL, 0, NULL);
 }
 
 static uint64_t version(const struct fixture *f, uint32_t key_id)
@@ -136,7 +135,7 @@ static void test_a_value_of_another_size_is_refused(void **state)
     uint32_t slot = create(f, 1, COUNT, 3);
     float few[7] = {0};
 
-    shard_push_reset(f->shard, 0, slot, 1, few, sizeof few, NULL, f->now_ms);
+    shard_push_reset(f->shard, 0, slot, 1, few, sizeof few, NULL);
     expect_refused(f, KV_EMISMATCH, "pushes 28 bytes to key 1 slice 0");
     expect_state(f, slot, 3);
 }

@@ -53,8 +53,7 @@ static void push_rows(struct fixture *f, uint32_t rank, uint32_t slot,
     unsigned char payload[4 + ROWS * (4 + LENGTH * 4)];
     size_t size = fill(payload, rows, count, g);
 
-    shard_push_rows(f->shard, rank, slot, round, 0, payload, size, NULL,
-                    f->now_ms);
+    shard_push_rows(f->shard, rank, slot, round, 0, payload, size, NULL);
     memset(payload, 0xff, sizeof payload); /* It was borrowed. */
 }
 
@@ -311,11 +310,11 @@ static void test_bad_rows_are_refused(void **state)
     expect_bad_rows(f, slot, ROW_LIST(1, ROWS), 2);
     expect_bad_rows(f, slot, ROW_LIST(UINT32_MAX), 1);
     for (size_t less = 1; less <= size; less++) {
-        shard_push_rows(f->shard, 0, slot, 1, 0, payload, size - less, NULL, 0);
+        shard_push_rows(f->shard, 0, slot, 1, 0, payload, size - less, NULL);
         expect_refused(f, KV_EINVAL, "rows");
     }
     bytes_put_u32(payload, UINT32_MAX);
-    shard_push_rows(f->shard, 0, slot, 1, 0, payload, size, NULL, 0);
+    shard_push_rows(f->shard, 0, slot, 1, 0, payload, size, NULL);
     expect_refused(f, KV_EINVAL, "rows");
     push_rows(f, 0, dense, 1, ROW_LIST(0), 1, 1);
     expect_refused(f, KV_EMISMATCH, "dense");

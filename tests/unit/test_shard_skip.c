@@ -18,8 +18,7 @@ static void push_odd(struct fixture *f, uint32_t rank, uint32_t slot,
     for (size_t i = 0; i < COUNT; i++) {
         gradient[i] = i == at ? odd : 1;
     }
-    shard_push(f->shard, rank, slot, round, 0, gradient, sizeof gradient, NULL,
-               f->now_ms);
+    shard_push(f->shard, rank, slot, round, 0, gradient, sizeof gradient, NULL);
 }
 
 static void expect_skip(struct fixture *f, uint32_t rank, uint32_t slot,
@@ -131,7 +130,7 @@ static void test_who_is_alone_is_told_too(void **state)
     float gradient[COUNT] = {NAN};
 
     set_optimizer(f, "sgd", "lr=1");
-    shard_push_run(f->shard, 0, &run, 0, gradient, 0);
+    shard_push_run(f->shard, 0, &run, 0, gradient);
     expect_skipped(f, slot, 1, 0, false);
     expect_state(f, slot, 8);
 }
@@ -218,8 +217,7 @@ static void push_halves(struct fixture *f, uint32_t rank, uint32_t slot,
 {
     uint16_t gradient[COUNT] = {first};
 
-    shard_push(f->shard, rank, slot, round, 0, gradient, sizeof gradient, NULL,
-               0);
+    shard_push(f->shard, rank, slot, round, 0, gradient, sizeof gradient, NULL);
 }
 
 static void test_half_precision(void **state)
@@ -253,8 +251,8 @@ static void test_accumulated_doubles(void **state)
     set_optimizer(f, "accumulate", "");
     shard_open(f->shard, 0, 1, &d, value, sizeof value);
     slot = next_seen(f)->slot;
-    shard_push(f->shard, 0, slot, 1, 0, odd, sizeof odd, NULL, 0);
-    shard_push(f->shard, 1, slot, 1, 0, gradient, sizeof gradient, NULL, 0);
+    shard_push(f->shard, 0, slot, 1, 0, odd, sizeof odd, NULL);
+    shard_push(f->shard, 1, slot, 1, 0, gradient, sizeof gradient, NULL);
     expect_skipped(f, slot, 1, 0, false);
     shard_pull(f->shard, 0, slot, 0);
     next_seen(f);
@@ -271,7 +269,7 @@ static void push_row(struct fixture *f, uint32_t rank, uint32_t slot,
     bytes_put_u32(payload + 4, row);
     memcpy(payload + 8, both, sizeof both);
     shard_push_rows(f->shard, rank, slot, round, 0, payload, sizeof payload,
-                    NULL, 0);
+                    NULL);
 }
 
 /* Rows of two, lazily or all of them. */
@@ -329,8 +327,7 @@ static void test_slices_that_share_norms_are_left_out_alike(void **state)
 
         shard_open(f->shard, 0, 1, &d, value, sizeof value);
         slot[i] = next_seen(f)->slot;
-        shard_push(f->shard, 0, slot[i], 1, 0, gradient, sizeof gradient, NULL,
-                   0);
+        shard_push(f->shard, 0, slot[i], 1, 0, gradient, sizeof gradient, NULL);
         for (int j = 0; j < KV_NORMS_MAX; j++) {
             total[j] += f->seen[f->seen_next].sums[j];
         }
