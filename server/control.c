@@ -214,7 +214,7 @@ void control_admit(struct control *c, int fd, const struct hello *hello)
     m.welcome.arena_id = arena_id(c->arena);
     m.welcome.rank =
         hello->rank == HANDSHAKE_RANK_NONE ? 0 : hello->rank; /* By Join. */
-    guest_answer(g, &m, 0, NULL, 0);
+    guest_answer(g, &m, 0);
 }
 
 /* --- The service --------------------------------------------------------- */

@@ -69,7 +69,7 @@ static bool ping(struct control *c, const struct inquiry *q, bool server,
 
     for (uint32_t i = 0; i < count; i++) {
         if (is_silent(c, q, server, i) && guest_at(c, server, i) != NULL) {
-            guest_answer(guest_at(c, server, i), &m, 0, NULL, 0);
+            guest_answer(guest_at(c, server, i), &m, 0);
             any = true;
         }
     }
@@ -81,7 +81,7 @@ static void answer(struct guest *g, uint64_t id, const struct inquiry *q)
     struct message m = {.kind = MESSAGE_DEAD_COUNT};
 
     m.dead_count.count = q->ms == 0 ? 0 : count_silent(g->control, q);
-    guest_answer(g, &m, id, NULL, 0);
+    guest_answer(g, &m, id);
 }
 
 static bool is_known(const struct control *c, uint32_t node)

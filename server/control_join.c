@@ -28,7 +28,7 @@ static void answer_joined(struct guest *g, uint64_t id)
     m.joined.shards = shards;
     m.joined.barrier = r->barrier;
     m.joined.slice_bytes = g->control->slice_bytes;
-    guest_answer(g, &m, id, NULL, 0);
+    guest_answer(g, &m, id);
 }
 
 enum kv_status control_on_join(struct guest *g, uint64_t id,

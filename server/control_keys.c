@@ -125,7 +125,7 @@ enum kv_status control_on_list(struct guest *g, uint64_t id,
     }
     answer.listed.keys = listings;
     answer.listed.next = answer.listed.count == KV_LISTED_MAX ? at : 0;
-    guest_answer(g, &answer, id, NULL, 0);
+    guest_answer(g, &answer, id);
     return KV_OK;
 }
 

@@ -46,8 +46,7 @@ void guest_turn_away(struct guest *g, uint64_t id, enum kv_status status,
 /* Close the link of one who does what no peer of ours does: KV_EPROTO. */
 enum kv_status guest_broke(struct guest *g, const char *text);
 
-void guest_answer(struct guest *g, const struct message *m, uint64_t id,
-                  const void *payload, size_t size);
+void guest_answer(struct guest *g, const struct message *m, uint64_t id);
 void guest_answer_ok(struct guest *g, uint64_t id);
 void guest_answer_error(struct guest *g, uint64_t id, enum kv_status status,
                         const char *text);

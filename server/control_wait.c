@@ -10,19 +10,23 @@
 
 /* --- Answers ------------------------------------------------------------- */
 
-void guest_answer(struct guest *g, const struct message *m, uint64_t id,
-                  const void *payload, size_t size)
+static void check_sent(struct guest *g, enum kv_status status)
 {
-    if (link_send(&g->link, m, id, payload, size, NULL, NULL, NULL) != KV_OK) {
+    if (status != KV_OK) {
         link_close(&g->link, KV_ENOMEM, "no memory for an answer");
     }
+}
+
+void guest_answer(struct guest *g, const struct message *m, uint64_t id)
+{
+    check_sent(g, link_send(&g->link, m, id, NULL, 0, NULL, NULL, NULL));
 }
 
 void guest_answer_ok(struct guest *g, uint64_t id)
 {
     struct message m = {.kind = MESSAGE_OK};
 
-    guest_answer(g, &m, id, NULL, 0);
+    guest_answer(g, &m, id);
 }
 
 static void on_copy_sent(struct out_frame *f)
@@ -45,8 +49,8 @@ static void answer_with_copy(struct guest *g, const struct message *m,
     }
     if (status != KV_OK) {
         bufpool_put(pool, copy);
-        link_close(&g->link, KV_ENOMEM, "no memory for an answer");
     }
+    check_sent(g, status);
 }
 
 void guest_answer_placed(struct guest *g, uint64_t id,
@@ -70,7 +74,7 @@ void guest_answer_error(struct guest *g, uint64_t id, enum kv_status status,
 
     m.error.status = status;
     m.error.text = text;
-    guest_answer(g, &m, id, NULL, 0);
+    guest_answer(g, &m, id);
 }
 
 void guest_turn_away(struct guest *g, uint64_t id, enum kv_status status,

@@ -188,9 +188,9 @@ static inline int tear_down(void **state)
 
 /* --- Steps ---------------------------------------------------------------- */
 
-/* What a link does with a frame; KV_EAGAIN leaves it where it is. */
 #define FED_MS 1000 /* The time of all that is fed. */
 
+/* What a link does with a frame; KV_EAGAIN leaves it where it is. */
 static inline enum kv_status feed(struct fixture *f, uint32_t rank,
                                   uint64_t request_id, const struct message *m,
                                   const void *payload, size_t size)

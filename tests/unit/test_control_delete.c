@@ -151,11 +151,9 @@ static void test_an_answer_outlives_its_key(void **state)
     ask_delete(zero, 3, "w", KV_DELETE_END, 0);
     link_flush(&one->link); /* Both lie there for the root's next turn. */
     link_flush(&zero->link);
-    a = next(f, one);
-    if (a->kind == MESSAGE_PLACED) { /* It was the first of the two. */
-        assert_memory_equal(a->place, place, sizeof place);
-    }
-    assert_int_equal(next(f, zero)->kind, MESSAGE_OK);
+    a = expect_placed(f, one, 0, 1);
+    assert_memory_equal(a->place, place, sizeof place);
+    expect_ok(f, zero, 3);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -280,8 +280,6 @@ static void test_a_stall_counts_who_has_left(void **state)
     expect_silence(f);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static void take_since(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
                        uint64_t since_ms, const uint32_t *missing,
                        uint32_t count)
@@ -307,6 +305,8 @@ static void test_a_pull_waits_since_it_came(void **state)
     shard_stalls(f->shard, FED_MS + 6000, 5000, take_since, &since);
     assert_int_equal(since, FED_MS);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
