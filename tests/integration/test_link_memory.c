@@ -70,6 +70,19 @@ static void test_what_cannot_be_sent_is_not_queued(void **state)
     assert_int_equal(f->left.wrong, 0);
 }
 
+/* Where many keys are registered, many such are under way. */
+static void test_a_short_message_takes_no_large_frame(void **state)
+{
+    struct fixture *f = *state;
+    struct message m = {.kind = MESSAGE_OPENED};
+
+    assert_int_equal(link_send(&f->left.link, &m, 1, NULL, 0, NULL, NULL, NULL),
+                     KV_OK);
+    run_until(f, &f->right.frames, 1);
+    assert_false(list_empty(&f->hub.frames.small)); /* It is back. */
+    assert_true(list_empty(&f->hub.frames.large));
+}
+
 /* It is tried in a small frame first. */
 static void test_a_long_message_goes_as_a_short_one_does(void **state)
 {
@@ -100,6 +113,8 @@ int main(void)
         cmocka_unit_test(test_a_link_that_cannot_open_closes_its_socket),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_sent_is_not_queued,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_a_short_message_takes_no_large_frame, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             test_a_long_message_goes_as_a_short_one_does, set_up, tear_down),
     };
