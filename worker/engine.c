@@ -43,10 +43,14 @@ static void begin(struct lane *lane, struct kvw_op *op)
 static void on_watch(uv_timer_t *timer)
 {
     struct engine *e = timer->data;
-    bool needed = route_watch(&e->control);
+    bool needed = route_watch(&e->control), all_up = true;
 
     for (uint32_t i = 0; i < e->route_count; i++) {
         needed |= route_watch(&e->routes[i]);
+        all_up = all_up && route_is_up(&e->routes[i]);
+    }
+    if (needed && !all_up) {
+        engine_find_servers(e);
     }
     if (!needed) {
         uv_timer_stop(timer); /* An idle store uses no CPU. */

@@ -65,7 +65,8 @@ struct engine {
     uint64_t left_turn; /* Of the last op that left them. */
     uint32_t joining;   /* Calls that bring it back. */
     struct list held;   /* Pulls and registrations that begin when it is. */
-    struct request barrier_request, leave_request;
+    struct request barrier_request, leave_request, where_request;
+    bool asking; /* Where the servers are. */
     struct kvw_op *leaving;
     uint64_t barrier;       /* Passed so far. */
     uint64_t pushes, pulls; /* Slices done. */
@@ -86,6 +87,10 @@ void engine_ready(struct engine *e, struct route *r);
 void engine_pump(struct engine *e);
 
 void engine_join(struct engine *e, struct kvw_op *op);
+
+/* Ask the root where the servers are: one that is away may be back elsewhere.
+ */
+void engine_find_servers(struct engine *e);
 void engine_routes_close(struct engine *e); /* The last calls the next. */
 void engine_routes_closed(struct engine *e);
 void engine_routes_free(struct engine *e);

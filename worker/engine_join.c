@@ -179,7 +179,7 @@ static bool check_workers(struct engine *e, const struct message *m)
     return false;
 }
 
-/* Again, after the root was away: servers may have moved. */
+/* Servers may have moved. */
 static void rejoined(struct engine *e, const struct message *m)
 {
     if (e->peers != NULL && m->joined.server_count == e->job.servers) {
@@ -208,6 +208,33 @@ static void on_joined(struct route *r, const struct message *m)
         op_fail(e->opening, KV_ENOMEM, "out of memory for the links");
         opened(e);
     }
+}
+
+static void on_where(struct request *r, enum kv_status status, const char *text,
+                     const struct message *reply, const void *payload,
+                     size_t payload_size)
+{
+    struct engine *e = r->owner;
+
+    (void)text;
+    (void)payload;
+    (void)payload_size;
+    e->asking = false;
+    if (status == KV_OK && reply->kind == MESSAGE_JOINED) {
+        rejoined(e, reply);
+    }
+}
+
+void engine_find_servers(struct engine *e)
+{
+    if (e->asking || !route_is_up(&e->control)) {
+        return; /* It asks by itself when it comes up. */
+    }
+    e->asking = true;
+    e->where_request = (struct request){.done = on_where, .owner = e};
+    e->where_request.message.kind = MESSAGE_JOIN;
+    e->where_request.message.join.policy = e->policy;
+    route_request(&e->control, &e->where_request);
 }
 
 void engine_join(struct engine *e, struct kvw_op *op)

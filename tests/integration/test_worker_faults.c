@@ -173,6 +173,25 @@ static void test_killed_servers_change_no_bit(void **state)
     assert_true(reconnects(0) > 0);
 }
 
+/* The kernel gives a server that asks for any port one that is free, hardly
+ * ever the last one's. Server 0 is where its workers were told. */
+static void move_one(int time)
+{
+    if (time % 5 == 2) { /* A worker takes its time to ask. */
+        cluster_kill(&c, 1);
+        c.port[1] = 0;
+        cluster_restart(&c, 1);
+    }
+}
+
+static void test_a_server_that_comes_back_elsewhere_is_found(void **state)
+{
+    (void)state;
+    init_job("lr=1");
+    train_through(move_one);
+    expect_weights(ROUNDS);
+}
+
 static void test_cut_connections_change_no_bit(void **state)
 {
     (void)state;
@@ -402,6 +421,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_killed_servers_change_no_bit, set_up_two),
+        TEST(test_a_server_that_comes_back_elsewhere_is_found, set_up_two),
         TEST(test_cut_connections_change_no_bit, set_up_two),
         TEST(test_async_pushes_are_applied_once_through_kills, set_up_async),
         TEST(test_everything_else_survives_kills_too, set_up_alone),
