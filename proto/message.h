@@ -168,6 +168,7 @@ struct message {
         struct message_batch batch;
         struct {
             const char *name, *params;
+            bool check; /* Could it be set? */
         } optimizer;
         struct {
             const char *param;

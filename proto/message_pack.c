@@ -313,6 +313,7 @@ static void fill_optimizer(const struct message *m, struct parts *p,
     kv__optimizer__init(&p->optimizer);
     p->optimizer.name = (char *)m->optimizer.name;
     p->optimizer.params = (char *)m->optimizer.params;
+    p->optimizer.check = m->optimizer.check;
     env->optimizer = &p->optimizer;
 }
 

@@ -192,6 +192,7 @@ const char *take_optimizer(struct scratch *scratch, const Kv__Envelope *env,
     }
     out->optimizer.name = pb->name;
     out->optimizer.params = pb->params;
+    out->optimizer.check = pb->check;
     return NULL;
 }
 

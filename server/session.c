@@ -200,7 +200,10 @@ static void on_optimizer(struct session *s, uint64_t request_id,
         m->optimizer.name, m->optimizer.params, &spec, error, sizeof error);
 
     if (status == KV_OK) {
-        status = shard_optimizer(s->shard, &spec, error, sizeof error);
+        status =
+            m->optimizer.check
+                ? shard_check_optimizer(s->shard, &spec, error, sizeof error)
+                : shard_optimizer(s->shard, &spec, error, sizeof error);
     }
     session_reply(s, request_id, status, error);
 }

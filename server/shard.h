@@ -217,6 +217,9 @@ void shard_untangle(struct shard *s, const bool *blocked);
 /* For every slice, in force from its next round on. The same optimizer with
  * the same parameters changes nothing, not even what shard_hyper() has changed
  * since; another one starts with fresh state. */
+KV_MUST_CHECK enum kv_status
+shard_check_optimizer(const struct shard *s, const struct kv_optim_spec *spec,
+                      char *error, size_t error_size); /* Could it be set? */
 KV_MUST_CHECK enum kv_status shard_optimizer(struct shard *s,
                                              const struct kv_optim_spec *spec,
                                              char *error, size_t error_size);

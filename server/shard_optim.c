@@ -165,13 +165,18 @@ static bool same(const struct spec_block *b, const struct kv_optim_spec *spec)
            strcmp(b->params, params) == 0;
 }
 
-enum kv_status shard_optimizer(struct shard *s,
-                               const struct kv_optim_spec *spec, char *error,
-                               size_t error_size)
+static bool is_set(const struct shard *s, const struct kv_optim_spec *spec)
+{
+    return s->spec_block != NULL && same(s->spec_block, spec);
+}
+
+enum kv_status shard_check_optimizer(const struct shard *s,
+                                     const struct kv_optim_spec *spec,
+                                     char *error, size_t error_size)
 {
     enum kv_status status;
 
-    if (s->spec_block != NULL && same(s->spec_block, spec)) {
+    if (is_set(s, spec)) {
         return KV_OK;
     }
     if (s->measures > 0) {
@@ -185,7 +190,16 @@ enum kv_status shard_optimizer(struct shard *s,
     if (status == KV_OK) {
         status = check_room(s, spec, error, error_size);
     }
-    if (status != KV_OK) {
+    return status;
+}
+
+enum kv_status shard_optimizer(struct shard *s,
+                               const struct kv_optim_spec *spec, char *error,
+                               size_t error_size)
+{
+    enum kv_status status = shard_check_optimizer(s, spec, error, error_size);
+
+    if (status != KV_OK || is_set(s, spec)) {
         return status;
     }
     status =

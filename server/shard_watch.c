@@ -12,13 +12,19 @@
 #define STALL_TICKS (STALL_MS / TICK_MS)
 #define STALL_LINE_MS 10000
 
-/* "rank 3 is missing (not connected)" */
+/* "rank 3 is missing (not connected)"; of a round that is measured, none is. */
 static void log_stall(struct shard_thread *t, uint32_t slot, uint64_t round,
                       const uint32_t *missing, uint32_t count)
 {
     char more[32] = "", left[32] = "";
     uint32_t gone = shard_left(t->shard);
 
+    if (count == 0) {
+        log_warn("shard %" PRIu32 " slot %" PRIu32 " round %" PRIu64
+                 ": its norms wait for other slices of the key",
+                 t->index, slot, round);
+        return;
+    }
     if (count > 1) {
         snprintf(more, sizeof more, ", and %" PRIu32 " more", count - 1);
     }
@@ -39,12 +45,12 @@ static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
     uint64_t now = uv_now(&t->loop);
     bool connected[KV_MISSING_MAX];
 
-    if (count == 0) {
-        return; /* It waits for other slices of its key. */
-    }
     if (now >= t->line_ms) {
         t->line_ms = now + STALL_LINE_MS;
         log_stall(t, slot, round, missing, count);
+    }
+    if (count == 0) {
+        return; /* Its ranks know. */
     }
     if (t->by_rank[rank] == NULL) {
         return;

@@ -57,14 +57,18 @@ void engine_barrier(struct engine *e, struct kvw_op *op)
 
 /* --- Optimizer, members: the same to every shard -------------------------- */
 
+/* An optimizer goes out twice: it is set once every shard has said that it can
+ * be, so that one that refuses leaves all as they were. */
 struct command {
     struct engine *engine;
     struct kvw_op *op;
-    struct message message;
     char params[KV_PARAMS_TEXT_MAX + 1];
+    bool check; /* This is the first time. */
     uint32_t left;
     struct request requests[]; /* By route. */
 };
+
+static void send_command(struct command *c);
 
 static void commanded(struct engine *e, struct kvw_op *op)
 {
@@ -72,6 +76,17 @@ static void commanded(struct engine *e, struct kvw_op *op)
         engine_member_over(e, op);
     }
     engine_done(e, op);
+}
+
+static void all_have_answered(struct command *c)
+{
+    if (c->check && c->op->status == KV_OK) {
+        c->check = false;
+        send_command(c);
+        return;
+    }
+    commanded(c->engine, c->op);
+    mem_free(c);
 }
 
 static void on_commanded(struct request *q, enum kv_status status,
@@ -90,8 +105,7 @@ static void on_commanded(struct request *q, enum kv_status status,
                 c->engine->job.rank, route_name(r, name), text);
     }
     if (--c->left == 0) {
-        commanded(c->engine, c->op);
-        mem_free(c);
+        all_have_answered(c);
     }
 }
 
@@ -107,6 +121,25 @@ static void fill_message(const struct command *c, struct message *m)
     m->kind = MESSAGE_OPTIMIZER;
     m->optimizer.name = c->op->optimizer.optim->name;
     m->optimizer.params = c->params;
+    m->optimizer.check = c->check;
+}
+
+/* The last one to be answered at once frees `c`. */
+static void send_command(struct command *c)
+{
+    struct engine *e = c->engine;
+    uint32_t count = e->route_count;
+
+    c->left = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct request *q = &c->requests[i];
+
+        *q = (struct request){.done = on_commanded, .owner = c};
+        fill_message(c, &q->message);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        route_request(&e->routes[i], &c->requests[i]);
+    }
 }
 
 static void command(struct engine *e, struct kvw_op *op)
@@ -122,19 +155,11 @@ static void command(struct engine *e, struct kvw_op *op)
     }
     c->engine = e;
     c->op = op;
+    c->check = op->kind == OP_OPTIMIZER;
     if (op->kind == OP_OPTIMIZER) {
         kv_optim_format(&op->optimizer, c->params, sizeof c->params);
     }
-    c->left = e->route_count;
-    for (uint32_t i = 0; i < e->route_count; i++) {
-        fill_message(c, &c->requests[i].message);
-        c->requests[i].done = on_commanded;
-        c->requests[i].owner = c;
-    }
-    /* The last one to be answered at once frees `c`. */
-    for (uint32_t i = 0, count = e->route_count; i < count; i++) {
-        route_request(&e->routes[i], &c->requests[i]);
-    }
+    send_command(c);
 }
 
 /* --- Fences --------------------------------------------------------------- */

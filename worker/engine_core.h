@@ -137,6 +137,13 @@ void engine_norms(struct route *r, const struct slice *slice,
                   const struct message *m);
 void engine_norms_free(struct kvw_op *op);
 
+/* The push of this slice has ended, whether it told its norms or not. */
+void engine_norms_over(const struct engine *e, const struct kvw_op *op,
+                       const struct slice *slice);
+
+/* Has the push of slice `index` ended, too? Of a key of several slices. */
+bool engine_push_is_over(const struct part *push, uint32_t index);
+
 void engine_moves(struct engine *e, struct kvw_op *op);
 void engine_moves_free(struct kvw_op *op);
 void engine_part_done(struct route *r, struct part *p, enum kv_status status,

@@ -172,7 +172,19 @@ void engine_part_done(struct route *r, struct part *part, enum kv_status status,
         refused(r, op, key, status, text);
     }
     p->done = true;
+    if (op->norms != NULL && !part->pull) {
+        engine_norms_over(e, op, part->slice);
+    }
     engine_one_less(e, op);
+}
+
+/* The pushes of one key lie side by side, in the order of its slices. */
+bool engine_push_is_over(const struct part *push, uint32_t index)
+{
+    const struct piece *p = LIST_ENTRY(push, struct piece, part);
+    const struct key *key = push->slice->owner;
+
+    return p[(ptrdiff_t)index - (push->slice - key->slices)].done;
 }
 
 /* --- Start ---------------------------------------------------------------- */

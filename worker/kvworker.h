@@ -306,7 +306,9 @@ int kvw_barrier(struct kvw *kv, int64_t timeout_ms);
  * From the round after its last push on, rounds of every key, of keys yet to be
  * registered too, close without this worker; if all have left, nothing waits.
  * It may pull, and sees the newest committed value, whichever that is when the
- * server answers. It may register keys, set the optimizer and come to barriers.
+ * server answers. It may register keys, set the optimizer and come to barriers;
+ * an optimizer that it sets while others push begins in different rounds on
+ * different slices of a key.
  * What it pushes fails with KVW_EINVAL. kvw_join() makes it a member again: its
  * next push of a slice belongs to the round of that slice that is open then.
  * Both again change nothing.

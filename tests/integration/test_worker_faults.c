@@ -177,7 +177,7 @@ static void test_killed_servers_change_no_bit(void **state)
  * ever the last one's. Server 0 is where its workers were told. */
 static void move_one(int time)
 {
-    if (time % 5 == 2) { /* A worker takes its time to ask. */
+    if (time % 20 == 2) { /* A worker takes its time to ask. */
         cluster_kill(&c, 1);
         c.port[1] = 0;
         cluster_restart(&c, 1);

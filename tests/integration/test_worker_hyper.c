@@ -181,6 +181,59 @@ static void test_many_keys_have_a_multiplier_each(void **state)
     }
 }
 
+/* --- One that not all can set --------------------------------------------- */
+
+static int64_t number;
+
+static struct kvw_item counter(void)
+{
+    static struct kvw_tensor t = {&number, KVW_I64, 1, {1}, KVW_DENSE, NULL, 0};
+
+    return item(kvw_str("counter"), &t);
+}
+
+static uint64_t bytes_sent(unsigned rank)
+{
+    struct kvw_stats stats;
+
+    expect_ok(c.kv[rank], kvw_get_stats(c.kv[rank], &stats, sizeof stats));
+    return stats.bytes_sent;
+}
+
+/* Returns when its server has it: what is sent later is answered later. */
+static void push_counter(unsigned rank)
+{
+    struct kvw_item i = counter();
+    uint64_t before = bytes_sent(rank), version;
+
+    expect_ok(c.kv[rank], kvw_push(c.kv[rank], &i, 1, NULL, NULL));
+    while (bytes_sent(rank) == before) {
+    }
+    expect_ok(c.kv[rank], kvw_get_version(c.kv[rank], i.key, &version));
+}
+
+/* Integers have an open round on one shard. The others could set it. */
+static void
+test_an_optimizer_that_one_shard_refuses_is_set_on_none(void **state)
+{
+    struct kvw_item i = counter();
+
+    (void)state;
+    init_all(big, BIG, 0);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        expect_ok(c.kv[rank], kvw_init(c.kv[rank], &i, 1));
+    }
+    fill(g[0], BIG, 1);
+    fill(g[1], BIG, 1);
+    push_counter(0);
+    expect_error(c.kv[1], kvw_set_optimizer(c.kv[1], "sgd", "lr=1"), KVW_EBUSY,
+                 "i64", "sgd", NULL);
+    push_counter(1);
+    expect_trained(big, BIG, 2); /* The sum. */
+    expect_ok(c.kv[1], kvw_set_optimizer(c.kv[1], "sgd", "lr=1"));
+    expect_trained(big, BIG, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +244,7 @@ int main(void)
         TEST(test_async_counts_updates, set_up_async),
         TEST(test_kills_change_no_bit, set_up),
         TEST(test_many_keys_have_a_multiplier_each, set_up_alone),
+        TEST(test_an_optimizer_that_one_shard_refuses_is_set_on_none, set_up),
     };
 
     return cmocka_run_group_tests_name("worker_hyper", tests, NULL, NULL);

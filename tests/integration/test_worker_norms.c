@@ -1,5 +1,7 @@
 /* lamb, lars and lans over real servers: norms are those of the whole key,
  * however it is cut, and whatever happens to servers on the way. */
+#include <pthread.h>
+
 #include "common/optim/optim.h"
 #include "tests/integration/worker_fixture.h"
 
@@ -237,6 +239,63 @@ static void test_a_key_may_be_larger_than_a_rank_may_hold(void **unused)
     free(gradient);
 }
 
+static struct kvw_stats stats_of(unsigned rank)
+{
+    struct kvw_stats stats;
+
+    expect_ok(c.kv[rank], kvw_get_stats(c.kv[rank], &stats, sizeof stats));
+    return stats;
+}
+
+static void *set_lamb(void *unused)
+{
+    (void)unused;
+    KV_CHECK(kvw_set_optimizer(c.kv[1], "lamb", "lr=0.5") == KVW_OK);
+    return NULL;
+}
+
+/* Rank 1 sets an optimizer while slices of a push are committed on server 0 and
+ * others on their way to server 1. */
+static void set_in_between(void)
+{
+    uint64_t before = stats_of(1).bytes_sent;
+    pthread_t thread;
+
+    while (stats_of(0).pushes == 0) {
+    }
+    KV_CHECK(pthread_create(&thread, NULL, set_lamb, NULL) == 0);
+    while (stats_of(1).bytes_sent == before) {
+    }
+    KV_CHECK(kill(c.pid[1], SIGCONT) == 0);
+    KV_CHECK(pthread_join(thread, NULL) == 0);
+}
+
+/* A rank that has left may set an optimizer at any time, and so while a push is
+ * on its way: the slices that came before it have been summed without norms.
+ * The others go on without them, and with all of them in the next round. */
+static void
+test_an_optimizer_may_come_between_the_slices_of_a_push(void **unused)
+{
+    size_t count = (size_t)10 << 20;
+    float *weights = calloc(count, sizeof *weights);
+    float *gradient = calloc(count, sizeof *gradient);
+
+    (void)unused;
+    fill(gradient, count, 1);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        init(rank, kvw_str("large"), weights, count);
+    }
+    expect_ok(c.kv[1], kvw_leave(c.kv[1]));
+    cluster_pause(&c, 1);
+    push(0, kvw_str("large"), gradient, count);
+    set_in_between();
+    expect_ok(c.kv[0], kvw_wait_all(c.kv[0], PATIENCE));
+    push(0, kvw_str("large"), gradient, count);
+    expect_ok(c.kv[0], kvw_wait_all(c.kv[0], PATIENCE));
+    free(weights);
+    free(gradient);
+}
+
 static int set_up_one_server(void **unused)
 {
     (void)unused;
@@ -295,6 +354,7 @@ int main(void)
         TEST(test_lars_moves_all_rows_if_told_so, set_up),
         TEST(test_killed_servers_change_no_norm_of_rows, set_up),
         TEST(test_a_key_may_be_larger_than_a_rank_may_hold, set_up_one_server),
+        TEST(test_an_optimizer_may_come_between_the_slices_of_a_push, set_up),
         TEST(test_async_has_no_norms_of_several_slices, set_up_async),
     };
 

@@ -121,6 +121,7 @@ static inline void fill_optimizer(struct fixture *f)
 {
     f->message.optimizer.name = "sgd";
     f->message.optimizer.params = "lr=0.1,momentum=0";
+    f->message.optimizer.check = true;
 }
 
 /* Of the life of keys and rounds. */

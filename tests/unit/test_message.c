@@ -47,6 +47,7 @@ static void test_every_field_arrives(void **state)
     expect_taken(f);
     assert_string_equal(f->got.optimizer.name, "sgd");
     assert_string_equal(f->got.optimizer.params, "lr=0.1,momentum=0");
+    assert_true(f->got.optimizer.check);
     fill(f, MESSAGE_ERROR);
     expect_taken(f);
     assert_int_equal(f->got.error.status, KV_EMISMATCH);

@@ -159,6 +159,18 @@ static void test_no_room_for_state_is_said_when_it_is_set(void **state)
     expect_number(train(f, create(f, 50, 8, 0), 1, 3), 3);
 }
 
+static void test_asking_whether_it_could_be_set_sets_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct kv_optim_spec spec;
+    uint32_t slot = create(f, 1, 8, 10);
+
+    assert_int_equal(kv_optim_parse("sgd", "", &spec, f->error, 512), KV_OK);
+    assert_int_equal(shard_check_optimizer(f->shard, &spec, f->error, 512),
+                     KV_OK);
+    expect_number(train(f, slot, 1, 1), 2); /* The sum. */
+}
+
 /* --- Live numbers --------------------------------------------------------- */
 
 static void test_a_live_change_keeps_the_state(void **state)
@@ -240,6 +252,7 @@ int main(void)
         TEST(test_adam_counts_its_own_updates, set_up_alone),
         TEST(test_a_round_that_is_open_closes_with_the_new_rule, set_up_pair),
         TEST(test_half_precision_is_trained_too, set_up_alone),
+        TEST(test_asking_whether_it_could_be_set_sets_nothing, set_up_pair),
         TEST(test_no_room_for_state_is_said_when_it_is_set, set_up_alone),
         TEST(test_a_live_change_keeps_the_state, set_up_alone),
         TEST(test_impossible_changes_are_refused, set_up_alone),
