@@ -24,6 +24,9 @@
 #define KV_BATCH_PAYLOAD_MAX (256u << 10)
 #define KV_BATCH_ENTRIES_MAX 4096 /* Slices in a frame. */
 #define KV_BATCH_RUNS_MAX 128     /* Runs of slices in a frame; message.h. */
+/* What a Pull of several slices asks for in all: a server makes the answers to
+ * a frame before it looks whether they can leave. */
+#define KV_PULLED_BYTES_MAX (4u << 20)
 
 #define KV_RANKS_MAX 1024                  /* Workers of a job. */
 #define KV_NODE_MAX (8 + 2 * KV_RANKS_MAX) /* Of Dead; as MXNet counts. */

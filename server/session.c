@@ -4,6 +4,8 @@
 
 #include "common/base/check.h"
 
+#define PULL_STEP 64 /* Slices, between looks at what they come to. */
+
 void session_init(struct session *s, struct shard *shard, struct arena *arena,
                   struct bufpool *buffers, uint32_t rank,
                   const struct session_io *io)
@@ -146,24 +148,54 @@ static enum kv_status on_push(struct session *s, const struct message *m,
     return KV_OK;
 }
 
+static bool asks_too_much(const struct session *s)
+{
+    return s->answered > KV_PULLED_BYTES_MAX;
+}
+
+/* False: there is more of it, which is too much. */
+static bool pull_dense(struct session *s, const struct run *run)
+{
+    struct run part = *run;
+
+    for (uint32_t n = 0; n < run->count; n += part.count) {
+        if (asks_too_much(s)) {
+            return false;
+        }
+        part.slot = run->slot + n;
+        part.count = run->count - n < PULL_STEP ? run->count - n : PULL_STEP;
+        shard_pull_run(s->shard, s->rank, &part);
+    }
+    return true;
+}
+
+static bool pull_rows(struct session *s, const struct run *run,
+                      const unsigned char *rows)
+{
+    for (uint32_t n = 0; n < run->count; n++, rows += run->size) {
+        if (asks_too_much(s)) {
+            return false;
+        }
+        shard_pull_rows(s->shard, s->rank, run->slot + n, run->round, rows,
+                        run->size / (uint32_t)sizeof(uint32_t));
+    }
+    return true;
+}
+
 static enum kv_status on_pull(struct session *s, const struct message *m,
                               const unsigned char *rows)
 {
+    s->answered = 0;
     for (uint32_t i = 0; i < m->batch.run_count; i++) {
         const struct run *run = &m->batch.runs[i];
 
-        if (!m->batch.rows) {
-            shard_pull_run(s->shard, s->rank, run);
-            continue;
+        if (m->batch.rows && run->size % sizeof(uint32_t) != 0) {
+            return broken(s, "a pull of rows that are not u32 each");
         }
-        for (uint32_t n = 0; n < run->count; n++) {
-            if (run->size % sizeof(uint32_t) != 0) {
-                return broken(s, "a pull of rows that are not u32 each");
-            }
-            shard_pull_rows(s->shard, s->rank, run->slot + n, run->round, rows,
-                            run->size / sizeof(uint32_t));
-            rows += run->size;
+        if (!(m->batch.rows ? pull_rows(s, run, rows) : pull_dense(s, run))) {
+            return broken(s, "a pull of more than one frame may ask for");
         }
+        rows += (size_t)run->size * run->count;
     }
     bufpool_put(s->buffers, s->incoming);
     s->incoming = NULL;

@@ -45,6 +45,7 @@ struct session {
     struct message_batch acks, values, again;
     struct buffer *value_bytes; /* Small values, back to back. */
     size_t value_size;
+    size_t answered; /* Bytes of values, to the Pull that is being read. */
 };
 
 void session_init(struct session *s, struct shard *shard, struct arena *arena,

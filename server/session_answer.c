@@ -124,6 +124,7 @@ static void batch_value(struct session *s, const struct shard_answer *a)
 
 void session_answer(struct session *s, const struct shard_answer *a)
 {
+    s->answered += a->pull && a->status == KV_OK ? a->size : 0;
     if (a->status == KV_OK && !a->pull) {
         batch_slot(s, MESSAGE_ANSWER, &s->acks, a);
     } else if (a->status == KV_OK && a->size < KV_DIRECT_MIN) {

@@ -131,11 +131,16 @@ static struct part *next_pull(struct courier *c)
     return p;
 }
 
+static size_t answer_size(const struct part *p)
+{
+    return courier_payload_pulled(p) * (size_t)__builtin_popcountll(p->unsent);
+}
+
 /* Pulls of some rows, whose numbers are the payload. */
 static bool send_row_pulls(struct courier *c, uint64_t now_ms)
 {
     struct part *p = next_pull(c);
-    size_t size = p->rows->count * sizeof(uint32_t), total = 0;
+    size_t size = p->rows->count * sizeof(uint32_t), total = 0, pulled = 0;
     struct message m = {.kind = MESSAGE_PULL};
     struct buffer *b = bufpool_get(
         c->buffers, size > KV_BATCH_PAYLOAD_MAX ? size : KV_BATCH_PAYLOAD_MAX);
@@ -152,12 +157,14 @@ static bool send_row_pulls(struct courier *c, uint64_t now_ms)
         }
         courier_payload_rows(p, b->data + total);
         total += size;
+        pulled += answer_size(p);
         pull_sent(c, p, now_ms);
         p = next_pull(c);
         size = p == NULL || p->rows == NULL ? SIZE_MAX
                                             : p->rows->count * sizeof(uint32_t);
     } while (total < KV_BATCH_PAYLOAD_MAX &&
-             size <= KV_BATCH_PAYLOAD_MAX - total);
+             size <= KV_BATCH_PAYLOAD_MAX - total &&
+             pulled + answer_size(p) <= KV_PULLED_BYTES_MAX);
     (void)send_frame(c, &m, b->data, total, b);
     return true;
 }
@@ -166,13 +173,16 @@ static bool send_pulls(struct courier *c, uint64_t now_ms)
 {
     struct part *p = next_pull(c);
     struct message m = {.kind = MESSAGE_PULL};
+    size_t pulled = 0;
 
     if (p != NULL && p->rows != NULL) {
         return send_row_pulls(c, now_ms);
     }
     m.batch.runs = c->runs;
     while (p != NULL && p->rows == NULL &&
+           (pulled == 0 || pulled + answer_size(p) <= KV_PULLED_BYTES_MAX) &&
            courier_add_unsent(&m.batch, p, wanted_round(p), 0)) {
+        pulled += answer_size(p);
         pull_sent(c, p, now_ms);
         p = next_pull(c);
     }

@@ -120,6 +120,64 @@ static void test_pulls_and_requests_go_before_pushes(void **state)
     expect_one(f, MESSAGE_PUSH, 0, 1);
 }
 
+#define WIDE 6
+
+static struct slice wide[WIDE]; /* 1 MiB each. */
+
+static void pull_wide(struct fixture *f, const struct part_rows *rows)
+{
+    memset(wide, 0, sizeof wide);
+    for (unsigned i = 0; i < WIDE; i++) {
+        struct part *p = next_part(f, 0);
+
+        wide[i].slot = 100 + i;
+        wide[i].dtype = KV_F32;
+        wide[i].count = (1 << 20) / 4;
+        assert_int_equal(courier_add_slice(f->courier, &wide[i]), KV_OK);
+        p->slice = &wide[i];
+        p->pull = true;
+        p->rows = rows;
+        p->outs = outs;
+        courier_submit(f->courier, p);
+    }
+    pump(f);
+}
+
+static void expect_pull_of(struct fixture *f, uint32_t slices)
+{
+    const struct frame *frame = &f->frames[f->seen++];
+    uint32_t count = 0;
+
+    assert_true(f->seen <= f->frame_count);
+    assert_int_equal(frame->kind, MESSAGE_PULL);
+    for (uint32_t i = 0; i < frame->run_count; i++) {
+        count += frame->runs[i].count;
+    }
+    assert_int_equal(count, slices);
+}
+
+static void test_a_frame_asks_for_no_more_than_it_may(void **state)
+{
+    struct fixture *f = *state;
+
+    pull_wide(f, NULL);
+    expect_pull_of(f, 4);
+    expect_pull_of(f, 2);
+    expect_no_more(f);
+}
+
+static void test_a_frame_asks_for_no_more_rows_than_it_may(void **state)
+{
+    static int64_t rows[1024];
+    const struct part_rows all = {.rows = rows, .count = 1024, .length = 256};
+    struct fixture *f = *state;
+
+    pull_wide(f, &all);
+    expect_pull_of(f, 4);
+    expect_pull_of(f, 2);
+    expect_no_more(f);
+}
+
 static void test_the_window_is_kept(void **state)
 {
     struct fixture *f = *state;
@@ -270,6 +328,8 @@ int main(void)
         TEST(test_a_part_submitted_by_a_callback_goes_last),
         TEST(test_higher_priority_goes_first),
         TEST(test_pulls_and_requests_go_before_pushes),
+        TEST(test_a_frame_asks_for_no_more_than_it_may),
+        TEST(test_a_frame_asks_for_no_more_rows_than_it_may),
         TEST(test_the_window_is_kept),
         TEST(test_small_pushes_share_a_frame),
         TEST(test_a_large_push_is_sent_from_its_tensor),

@@ -85,6 +85,27 @@ static void test_a_batch_beyond_the_limit_ends_the_link(void **state)
     expect_broken(f, 1, 0, &m, 409600, "a batch of pushes is too large");
 }
 
+/* Each slice is below what travels alone: its answer is a copy. */
+static void test_a_pull_beyond_the_limit_ends_the_link(void **state)
+{
+    const uint32_t count = KV_DIRECT_MIN / 4 - 64, slices = 256;
+    struct run run = {0, slices / 2, 0, 0};
+    struct message m = {.kind = MESSAGE_PULL};
+    struct fixture *f = *state;
+
+    create_many(f, slices, count);
+    m.batch.runs = &run;
+    m.batch.run_count = 1;
+    assert_int_equal(feed(f, 0, 0, &m, NULL, 0), KV_OK);
+    let_go(f);
+    run.count = slices;
+    assert_int_equal(feed(f, 0, 0, &m, NULL, 0), KV_EPROTO);
+    assert_string_equal(f->session[0].text,
+                        "a pull of more than one frame may ask for");
+    flush(f);
+    let_go(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -95,6 +116,7 @@ int main(void)
         TEST(test_a_full_push_and_pull_allocates_nothing),
         TEST(test_what_a_worker_never_sends_ends_the_link),
         TEST(test_a_batch_beyond_the_limit_ends_the_link),
+        TEST(test_a_pull_beyond_the_limit_ends_the_link),
     };
 
     return cmocka_run_group_tests_name("session_limits", tests, NULL, NULL);
