@@ -135,6 +135,8 @@ struct message {
         struct {
             uint32_t index, shards;
             const char *address;
+            uint64_t state; /* Not 0. */
+            bool used;
         } enlist;
         struct {
             const char *name; /* NULL: the key is `number`. */

@@ -109,6 +109,8 @@ static void fill_enlist(const struct message *m, struct parts *p,
     p->enlist.index = m->enlist.index;
     p->enlist.address = (char *)m->enlist.address;
     p->enlist.shards = m->enlist.shards;
+    p->enlist.state = m->enlist.state;
+    p->enlist.used = m->enlist.used;
     env->enlist = &p->enlist;
 }
 

@@ -148,9 +148,14 @@ static const char *take_enlist(struct scratch *scratch, const Kv__Envelope *env,
     if (!take_text_ok(pb->address, 1, KV_ADDRESS_MAX)) {
         return "enlist with a malformed address";
     }
+    if (pb->state == 0) {
+        return "enlist without a state";
+    }
     out->enlist.index = pb->index;
     out->enlist.shards = pb->shards;
     out->enlist.address = pb->address;
+    out->enlist.state = pb->state;
+    out->enlist.used = pb->used;
     return NULL;
 }
 

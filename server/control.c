@@ -238,6 +238,10 @@ static enum kv_status recover(struct control *c,
                               const struct control_config *config, char *error,
                               size_t error_size)
 {
+    struct roster_offer offer = {.shards = config->shards,
+                                 .address = config->address,
+                                 .state = config->state,
+                                 .used = config->used};
     bool changed = false;
     enum kv_status status;
 
@@ -251,7 +255,7 @@ static enum kv_status recover(struct control *c,
         snprintf(error, error_size, "%s", CONTROL_NO_ROOM);
         return status;
     }
-    status = roster_enlist(&c->roster, 0, config->address, config->shards,
+    status = roster_enlist(&c->roster, &offer, ledger_has_keys(&c->ledger),
                            &changed, error, error_size);
     if (status != KV_OK) {
         return status;

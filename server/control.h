@@ -31,7 +31,9 @@ struct control_config {
     struct link_hub *hub;
     struct arena *arena;
     uint32_t workers, servers, slice_bytes;
-    uint32_t shards;     /* Of this server. */
+    uint32_t shards; /* Of this server. */
+    uint64_t state;  /* Of them, as in struct roster_offer. */
+    bool used;
     const char *address; /* Of this server. */
     bool anywhere; /* It says nothing: what a worker reached us at does. */
 };

@@ -127,6 +127,8 @@ enum kv_status control_on_enlist(struct guest *g, uint64_t id,
     struct control *c = g->control;
     char error[KV_TEXT_MAX + 1] = CONTROL_NO_ROOM;
     uint32_t index = m->enlist.index;
+    struct roster_offer offer = {index, m->enlist.shards, m->enlist.address,
+                                 m->enlist.state, m->enlist.used};
     enum kv_status status = ledger_ready(&c->ledger);
     bool changed = false;
 
@@ -137,8 +139,8 @@ enum kv_status control_on_enlist(struct guest *g, uint64_t id,
         status = check_server(g, index, error, sizeof error);
     }
     if (status == KV_OK) {
-        status = roster_enlist(&c->roster, index, m->enlist.address,
-                               m->enlist.shards, &changed, error, sizeof error);
+        status = roster_enlist(&c->roster, &offer, ledger_has_keys(&c->ledger),
+                               &changed, error, sizeof error);
     }
     if (status != KV_OK) {
         guest_turn_away(g, id, status, error);

@@ -175,7 +175,7 @@ enum kv_status control_on_leave(struct guest *g, uint64_t id)
     }
     guest_answer_ok(g, id);
     if (roster_done(&c->roster)) {
-        log_info("all %" PRIu32 " ranks have left", c->roster.workers);
+        log_info("every rank has left");
         if (c->done != NULL) {
             c->done(c);
         }

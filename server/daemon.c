@@ -134,6 +134,17 @@ void daemon_on_done(struct control *c)
     }
 }
 
+/* Workers need not wait for a root that is away, or has something else against
+ * this server. */
+void daemon_on_heard(struct enlist *e, enum kv_status status)
+{
+    struct daemon *d = e->data;
+
+    if (status == KV_OK || status == KV_EDATALOSS) {
+        door_gate(&d->door, status);
+    }
+}
+
 void daemon_on_admit(struct door *door, int fd, const struct hello *hello)
 {
     struct daemon *d = door->data;

@@ -49,6 +49,7 @@ void daemon_warn_exposed(const struct daemon *d);
 
 void daemon_on_admit(struct door *door, int fd, const struct hello *hello);
 void daemon_on_done(struct control *c);
+void daemon_on_heard(struct enlist *e, enum kv_status status);
 void daemon_on_signal(uv_signal_t *handle, int number);
 void daemon_on_lifeline_alloc(uv_handle_t *handle, size_t suggested,
                               uv_buf_t *buf);

@@ -16,7 +16,8 @@
 #define INSECURE_LINE_MS 60000
 #define SHARD_ARENA_INITIAL ((size_t)1 << 20)
 #define ROOT_ARENA_INITIAL ((size_t)256 << 10)
-#define ROOT_ARENA_MAX ((size_t)16 << 30) /* Address space. */
+#define STATE_FACTOR UINT64_C(0x9e3779b97f4a7c15) /* So that order counts. */
+#define ROOT_ARENA_MAX ((size_t)16 << 30)         /* Address space. */
 
 static bool is_root(const struct daemon *d)
 {
@@ -99,6 +100,18 @@ static int bind_door(struct daemon *d)
     return 0;
 }
 
+/* What a server that never had another state lacks, nobody has seen; whether
+ * one with a new state should have an older one, the root knows. */
+static enum kv_status gate_of(const struct daemon *d)
+{
+    for (uint32_t i = 0; d->enlisting && i < d->shard_count; i++) {
+        if (arena_life(d->shards[i].arena) == 1) {
+            return KV_EAGAIN;
+        }
+    }
+    return KV_OK;
+}
+
 static int open_door(struct daemon *d)
 {
     const struct config *c = d->config;
@@ -106,7 +119,8 @@ static int open_door(struct daemon *d)
                                  .epoch = arena_life(d->shards[0].arena),
                                  .shards = d->shard_count,
                                  .workers = (uint32_t)c->workers,
-                                 .root = is_root(d)};
+                                 .root = is_root(d),
+                                 .gate = gate_of(d)};
     int fd = d->listen_fd;
 
     memcpy(config.job, c->job, sizeof config.job);
@@ -166,18 +180,28 @@ static int open_shards(struct daemon *d)
     return 0;
 }
 
-/* Slices of all shards, and the highest round of any. */
-static void total_up(const struct daemon *d, uint64_t *slices, uint64_t *round)
+/* Of all shards. */
+struct holdings {
+    uint64_t slices, round; /* The highest of any. */
+    uint64_t state;         /* Which arenas; not 0. */
+    bool used;
+};
+
+static struct holdings total_up(const struct daemon *d)
 {
-    *slices = 0;
-    *round = 0;
+    struct holdings h = {0};
+
     for (uint32_t i = 0; i < d->shard_count; i++) {
         struct shard_census census;
 
         shard_thread_census(&d->shards[i], &census);
-        *slices += census.slices;
-        *round = census.rounds_max > *round ? census.rounds_max : *round;
+        h.slices += census.slices;
+        h.round = census.rounds_max > h.round ? census.rounds_max : h.round;
+        h.used = h.used || census.used;
+        h.state = h.state * STATE_FACTOR + arena_id(d->shards[i].arena);
     }
+    h.state = h.state == 0 ? 1 : h.state;
+    return h;
 }
 
 static int open_root(struct daemon *d)
@@ -191,7 +215,7 @@ static int open_root(struct daemon *d)
                                     .shards = d->shard_count,
                                     .address = d->address,
                                     .anywhere = d->anywhere};
-    uint64_t slices, round;
+    struct holdings h = total_up(d);
 
     a.size_initial = ROOT_ARENA_INITIAL;
     a.size_max = ROOT_ARENA_MAX;
@@ -199,15 +223,16 @@ static int open_root(struct daemon *d)
         return DAEMON_EXIT_START;
     }
     process_suspect(arena_suspect(d->root_arena));
-    total_up(d, &slices, &round);
-    if (arena_life(d->root_arena) == 1 && slices > 0) {
+    if (arena_life(d->root_arena) == 1 && h.slices > 0) {
         return failed(d, DAEMON_EXIT_START,
                       "%s: the shards hold %" PRIu64
                       " slices, but %s, which says of which keys, is gone; "
                       "remove the other files to start afresh",
-                      c->arena_dir, slices, a.name);
+                      c->arena_dir, h.slices, a.name);
     }
     config.arena = d->root_arena;
+    config.state = h.state;
+    config.used = h.used;
     if (control_open(&d->control, &config, d->error, sizeof d->error) !=
         KV_OK) {
         return DAEMON_EXIT_START;
@@ -221,12 +246,16 @@ static int open_root(struct daemon *d)
 static void open_enlist(struct daemon *d)
 {
     const struct config *c = d->config;
+    struct holdings h = total_up(d);
     struct enlist_config config = {.hub = &d->hub,
                                    .root = c->root,
                                    .address = d->address,
                                    .key = c->key,
                                    .index = (uint32_t)c->index,
-                                   .shards = d->shard_count};
+                                   .shards = d->shard_count,
+                                   .state = h.state,
+                                   .used = h.used,
+                                   .heard = daemon_on_heard};
 
     memcpy(config.job, c->job, sizeof config.job);
     d->enlisting = true;
@@ -292,7 +321,8 @@ static int start_threads(struct daemon *d)
 static void describe_state(const struct daemon *d, char *out, size_t size)
 {
     const struct config *c = d->config;
-    uint64_t slices = 0, round = 0;
+    struct holdings h;
+    uint64_t count;
     int used;
 
     used = c->in_memory ? snprintf(out, size, "state in memory only")
@@ -309,13 +339,10 @@ static void describe_state(const struct daemon *d, char *out, size_t size)
         snprintf(out, size, " (new)");
         return;
     }
-    total_up(d, &slices, &round);
-    if (is_root(d)) {
-        slices = control_keys(&d->control);
-    }
-    snprintf(out, size, " (resumed %" PRIu64 " %s%s, round %" PRIu64 ")",
-             slices, is_root(d) ? "key" : "slice", slices == 1 ? "" : "s",
-             round);
+    h = total_up(d);
+    count = is_root(d) ? control_keys(&d->control) : h.slices;
+    snprintf(out, size, " (resumed %" PRIu64 " %s%s, round %" PRIu64 ")", count,
+             is_root(d) ? "key" : "slice", count == 1 ? "" : "s", h.round);
 }
 
 /* Whatever the log level: people and scripts wait for this line. */

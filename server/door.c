@@ -202,7 +202,11 @@ static enum kv_status judge(const struct door_config *c, const struct hello *h,
                  c->workers);
         return KV_EMISMATCH;
     }
-    return KV_OK;
+    if (c->gate != KV_OK) {
+        snprintf(reason, size, "the root has not taken this server in: %s",
+                 kv_strstatus(c->gate));
+    }
+    return c->gate;
 }
 
 /* 88 bytes into an empty socket buffer: all of it, or a dead peer. */
@@ -429,6 +433,11 @@ enum kv_status door_open(struct door *d, uv_loop_t *loop,
     }
     snprintf(error, error_size, "cannot listen: %s", uv_strerror(rc));
     return rc == UV_EADDRINUSE ? KV_EBUSY : KV_EINVAL;
+}
+
+void door_gate(struct door *d, enum kv_status gate)
+{
+    d->config.gate = gate;
 }
 
 void door_close(struct door *d, door_closed_fn closed)

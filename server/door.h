@@ -40,7 +40,8 @@ struct door_config {
     uint8_t job[HANDSHAKE_JOB_SIZE];
     uint64_t epoch; /* Life of this server. */
     uint32_t shards, workers;
-    bool root; /* Has a control service. */
+    bool root;           /* Has a control service. */
+    enum kv_status gate; /* What workers are told at the shards; KV_OK: in. */
     /* Limits; limits.h has those of the daemon. */
     unsigned unproven_max, unproven_per_host_max;
     uint64_t deadline_ms, silent_ms;
@@ -76,6 +77,9 @@ KV_MUST_CHECK enum kv_status door_open(struct door *d, uv_loop_t *loop,
                                        const struct door_config *config,
                                        int bound_fd, door_admit_fn admit,
                                        char *error, size_t error_size);
+
+/* From the next visitor on. */
+void door_gate(struct door *d, enum kv_status gate);
 
 /* No further admit() from here on. */
 void door_close(struct door *d, door_closed_fn closed);

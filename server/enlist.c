@@ -75,7 +75,8 @@ static void rest(struct enlist *e, const char *why)
     fsm_move(&e->fsm, RESTING);
     if (now >= e->line_ms) {
         e->line_ms = now + LINE_MS;
-        log_warn("the root at %s cannot be reached: %s; trying again",
+        log_warn("the root at %s has not taken this server in: %s; trying "
+                 "again",
                  e->config.root, why);
     }
     KV_CHECK(uv_timer_start(&e->rest, on_rested, e->pause_ms, 0) == 0);
@@ -93,6 +94,8 @@ static void say_where(struct enlist *e)
     m.enlist.index = e->config.index;
     m.enlist.shards = e->config.shards;
     m.enlist.address = e->config.address;
+    m.enlist.state = e->config.state;
+    m.enlist.used = e->config.used;
     status = link_send(&e->link, &m, ENLIST_REQUEST, NULL, 0, NULL, NULL, NULL);
     if (status != KV_OK) {
         link_close(&e->link, status, "no memory for a message");
@@ -124,10 +127,13 @@ static enum kv_status on_frame(struct link *l, const struct frame_head *head,
         e->pause_ms = PAUSE_MIN_MS;
         e->line_ms = 0;
         log_info("the root at %s knows this server", e->config.root);
+        e->config.used = true;
+        e->config.heard(e, KV_OK);
         return KV_OK;
     case MESSAGE_PING:
         return link_send(l, m, 0, NULL, 0, NULL, NULL, NULL);
     case MESSAGE_ERROR:
+        e->config.heard(e, m->error.status);
         link_close(l, KV_ECANCELED, m->error.text);
         return KV_ECANCELED;
     default:

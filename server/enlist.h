@@ -23,6 +23,9 @@
 struct enlist;
 typedef void (*enlist_closed_fn)(struct enlist *e);
 
+/* What the root says: KV_OK, or why it does not take this server in. */
+typedef void (*enlist_heard_fn)(struct enlist *e, enum kv_status status);
+
 struct enlist_config {
     struct link_hub *hub;
     const char *root;         /* Its address; borrowed. */
@@ -30,6 +33,9 @@ struct enlist_config {
     const unsigned char *key; /* Kept. */
     uint8_t job[HANDSHAKE_JOB_SIZE];
     uint32_t index, shards;
+    uint64_t state;        /* As in struct roster_offer... */
+    bool used;             /* ...and from the first Ok on in any case. */
+    enlist_heard_fn heard; /* Each time. */
 };
 
 struct enlist {

@@ -31,6 +31,7 @@ struct key_record {
 };
 
 struct server_record {
+    uint64_t state;
     uint32_t index, shards;
     char address[KV_ADDRESS_MAX + 1];
 };
@@ -81,7 +82,7 @@ static enum kv_status restore(struct roster *r, uint32_t kind,
     const struct rank_record *k = block;
 
     if (kind == RECORD_SERVER && s->index < r->servers && s->shards > 0) {
-        roster_restore_server(r, s->index, s->address, s->shards);
+        roster_restore_server(r, s->index, s->address, s->shards, s->state);
     } else if (kind == RECORD_RANK && k->rank < r->workers) {
         roster_restore_rank(r, k->rank, k->incarnation, k->token, k->left != 0);
     } else if (kind != RECORD_KEY) {
@@ -118,6 +119,19 @@ enum kv_status ledger_open(struct ledger *l, struct arena *arena,
     l->arena = arena;
     l->spare = NULL;
     return KV_OK;
+}
+
+bool ledger_has_keys(const struct ledger *l)
+{
+    uint32_t kind = 0;
+
+    for (void *b = arena_next(l->arena, NULL, &kind); b != NULL;
+         b = arena_next(l->arena, b, &kind)) {
+        if (kind == RECORD_KEY) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void ledger_close(struct ledger *l)
@@ -194,6 +208,7 @@ void ledger_server(struct ledger *l, uint32_t index,
 
     record->server.index = index;
     record->server.shards = s->shards;
+    record->server.state = s->state;
     memcpy(record->server.address, s->address, sizeof s->address);
     arena_keep(l->arena, record, RECORD_SERVER);
 }

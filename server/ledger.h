@@ -36,6 +36,8 @@ KV_MUST_CHECK enum kv_status ledger_open(struct ledger *l, struct arena *arena,
                                          size_t error_size);
 void ledger_close(struct ledger *l);
 
+bool ledger_has_keys(const struct ledger *l);
+
 /* Fill the directory, once all servers are known. */
 KV_MUST_CHECK enum kv_status ledger_replay(const struct ledger *l,
                                            struct directory *d, char *error,

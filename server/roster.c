@@ -10,6 +10,10 @@
 
 #define NAMED_MAX 8 /* In a sentence; then "and 5 more". */
 
+/* Of Joined in a frame: tags, lengths and numbers, at their largest. */
+#define JOINED_OTHER_BYTES 64
+#define JOINED_EACH_BYTES 4 /* And the address. */
+
 /* --- Making and freeing -------------------------------------------------- */
 
 enum kv_status roster_init(struct roster *r, uint32_t workers, uint32_t servers)
@@ -85,42 +89,103 @@ static void name(struct enumeration *e, uint32_t number, const char *note)
 /* --- Servers ------------------------------------------------------------- */
 
 void roster_restore_server(struct roster *r, uint32_t index,
-                           const char *address, uint32_t shards)
+                           const char *address, uint32_t shards, uint64_t state)
 {
     struct roster_server *s = &r->server[index];
 
     KV_CHECK(index < r->servers && shards > 0);
     r->enlisted += s->shards == 0;
     s->shards = shards;
+    s->state = state;
     snprintf(s->address, sizeof s->address, "%s", address);
 }
 
-enum kv_status roster_enlist(struct roster *r, uint32_t index,
-                             const char *address, uint32_t shards,
-                             bool *changed, char *error, size_t error_size)
+/* Is it what the root remembers? */
+static enum kv_status check_state(const struct roster *r,
+                                  const struct roster_offer *o, bool keys,
+                                  char *error, size_t error_size)
+{
+    const struct roster_server *s = &r->server[o->index];
+    bool known = s->shards != 0;
+
+    if (known && s->shards != o->shards) {
+        snprintf(error, error_size,
+                 "server %" PRIu32 " has %" PRIu32
+                 " shards, but keys have been placed on its %" PRIu32,
+                 o->index, o->shards, s->shards);
+        return KV_EMISMATCH;
+    }
+    if (known && s->state == o->state) {
+        return KV_OK;
+    }
+    if (!known && o->used) {
+        snprintf(error, error_size,
+                 "server %" PRIu32 " has state that this root does not know: "
+                 "restore the root's, or remove that of all servers",
+                 o->index);
+        return KV_EDATALOSS;
+    }
+    if (known && (keys || o->used)) {
+        snprintf(error, error_size,
+                 "server %" PRIu32 " has come back without its state: restore "
+                 "it, or remove that of all servers",
+                 o->index);
+        return KV_EDATALOSS;
+    }
+    return KV_OK;
+}
+
+/* Joined names all of them. */
+static enum kv_status check_room(const struct roster *r,
+                                 const struct roster_offer *o, char *error,
+                                 size_t error_size)
+{
+    size_t size = JOINED_OTHER_BYTES;
+
+    for (uint32_t i = 0; i < r->servers; i++) {
+        size += JOINED_EACH_BYTES +
+                strlen(i == o->index ? o->address : r->server[i].address);
+    }
+    if (size > KV_META_MAX) {
+        snprintf(error, error_size,
+                 "server %" PRIu32 " at %s: the addresses of %" PRIu32
+                 " servers come to %zu bytes, at most %d go into a message "
+                 "(--advertise)",
+                 o->index, o->address, r->servers, size, KV_META_MAX);
+        return KV_ETOOBIG;
+    }
+    return KV_OK;
+}
+
+enum kv_status roster_enlist(struct roster *r, const struct roster_offer *o,
+                             bool keys, bool *changed, char *error,
+                             size_t error_size)
 {
     const struct roster_server *s;
+    enum kv_status status;
 
-    if (index >= r->servers || shards == 0 || shards > KV_SHARDS_MAX ||
-        address[0] == '\0') {
+    if (o->index >= r->servers || o->shards == 0 || o->shards > KV_SHARDS_MAX ||
+        o->address[0] == '\0') {
         snprintf(error, error_size,
                  "server %" PRIu32 " with %" PRIu32
                  " shards at '%s': the job has servers 0 to %" PRIu32
                  ", of 1 to %d shards",
-                 index, shards, address, r->servers - 1, KV_SHARDS_MAX);
+                 o->index, o->shards, o->address, r->servers - 1,
+                 KV_SHARDS_MAX);
         return KV_EINVAL;
     }
-    s = &r->server[index];
-    if (s->shards != 0 && s->shards != shards) {
-        snprintf(error, error_size,
-                 "server %" PRIu32 " has %" PRIu32
-                 " shards, but keys have been placed on its %" PRIu32,
-                 index, shards, s->shards);
-        return KV_EMISMATCH;
+    status = check_state(r, o, keys, error, error_size);
+    if (status == KV_OK) {
+        status = check_room(r, o, error, error_size);
     }
-    *changed = s->shards == 0 || strcmp(s->address, address) != 0;
+    if (status != KV_OK) {
+        return status;
+    }
+    s = &r->server[o->index];
+    *changed = s->shards == 0 || s->state != o->state ||
+               strcmp(s->address, o->address) != 0;
     if (*changed) {
-        roster_restore_server(r, index, address, shards);
+        roster_restore_server(r, o->index, o->address, o->shards, o->state);
     }
     return KV_OK;
 }

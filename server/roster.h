@@ -28,7 +28,16 @@
 
 struct roster_server {
     uint32_t shards; /* 0: not enlisted yet. */
+    uint64_t state;
     char address[KV_ADDRESS_MAX + 1];
+};
+
+/* What a server says of itself. */
+struct roster_offer {
+    uint32_t index, shards;
+    const char *address;
+    uint64_t state; /* Which arenas its shards have. */
+    bool used;      /* They hold slices, or did. */
 };
 
 struct roster_rank {
@@ -62,11 +71,14 @@ void roster_fini(struct roster *r);
 /* --- Servers ------------------------------------------------------------- */
 
 /* `changed`: this is news. KV_EINVAL no such index, KV_EMISMATCH it had
- * another number of shards before: slices have been placed by it. */
-KV_MUST_CHECK enum kv_status roster_enlist(struct roster *r, uint32_t index,
-                                           const char *address, uint32_t shards,
-                                           bool *changed, char *error,
-                                           size_t error_size);
+ * another number of shards before: slices have been placed by it. KV_EDATALOSS
+ * its state is another than before, which matters once there are `keys`, or is
+ * used, and of a job that is not known here. KV_ETOOBIG: all addresses together
+ * must go into one message. */
+KV_MUST_CHECK enum kv_status roster_enlist(struct roster *r,
+                                           const struct roster_offer *offer,
+                                           bool keys, bool *changed,
+                                           char *error, size_t error_size);
 
 bool roster_assembled(const struct roster *r);
 
@@ -110,7 +122,8 @@ void roster_missing_ranks(const struct roster *r, char *out, size_t size);
 
 /* What a restarted root knows; no checks. */
 void roster_restore_server(struct roster *r, uint32_t index,
-                           const char *address, uint32_t shards);
+                           const char *address, uint32_t shards,
+                           uint64_t state);
 void roster_restore_rank(struct roster *r, uint32_t rank, uint64_t incarnation,
                          uint64_t token, bool left);
 

@@ -162,6 +162,7 @@ void shard_census(const struct shard *s, struct shard_census *out)
 
     memset(out, 0, sizeof *out);
     out->slices = s->slices.count;
+    out->used = out->slices > 0 || shard_deletions(s) > 0;
     for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
         const struct value *v = e->value;
 

@@ -256,6 +256,7 @@ uint64_t shard_commits(const struct shard *s);
 
 struct shard_census {
     uint64_t slices, rounds_max, value_bytes, state_bytes;
+    bool used; /* There are slices, or some were dropped. */
 };
 void shard_census(const struct shard *s, struct shard_census *out);
 

@@ -208,6 +208,24 @@ static void test_what_this_server_does_not_have_is_refused(void **state)
     expect_refusal(f, &h, KV_EINVAL);
 }
 
+/* The root is not kept waiting: it has nothing to do with the shards. */
+static void test_workers_wait_until_the_gate_is_open(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    struct hello h;
+
+    f->config.gate = KV_EAGAIN;
+    open_door(f);
+    h = a_hello(f);
+    expect_refusal(f, &h, KV_EAGAIN);
+    door_gate(&f->door, KV_EDATALOSS);
+    expect_refusal(f, &h, KV_EDATALOSS);
+    door_gate(&f->door, KV_OK);
+    assert_int_equal(greet(f, &t, &h, f->key), KV_OK);
+    close(t.fd);
+}
+
 /* --- Floods and slow ones ------------------------------------------------ */
 
 static void test_who_takes_too_long_is_shown_out(void **state)
@@ -420,6 +438,7 @@ int main(void)
         TEST(test_another_job_is_told_that_it_is_another),
         TEST(test_another_version_is_told_so),
         TEST(test_what_this_server_does_not_have_is_refused),
+        TEST(test_workers_wait_until_the_gate_is_open),
         TEST(test_who_takes_too_long_is_shown_out),
         TEST(test_a_flood_pushes_out_its_own_oldest),
         TEST(test_one_host_cannot_take_every_place),

@@ -23,6 +23,7 @@
 #define SLICE_BYTES 1024
 #define ANSWERS_MAX 64
 #define CLIENTS_MAX 8
+#define SERVER_STATE 5
 
 struct answer {
     enum message_kind kind;
@@ -171,6 +172,7 @@ static inline enum kv_status try_control(struct fixture *f)
                                     .servers = f->servers,
                                     .slice_bytes = SLICE_BYTES,
                                     .shards = 2,
+                                    .state = SERVER_STATE,
                                     .address = "root:1"};
     enum kv_status status =
         control_open(&f->control, &config, f->error, sizeof f->error);
@@ -341,6 +343,7 @@ static inline void ask_enlist(struct client *c, uint64_t id, uint32_t index,
     m.enlist.index = index;
     m.enlist.address = address;
     m.enlist.shards = shards;
+    m.enlist.state = SERVER_STATE;
     ask(c, id, &m);
 }
 

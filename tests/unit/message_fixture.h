@@ -197,6 +197,8 @@ static inline void fill_control(struct fixture *f)
         m->enlist.index = 1;
         m->enlist.shards = KV_SHARDS_MAX;
         m->enlist.address = "example.org:9700";
+        m->enlist.state = 77;
+        m->enlist.used = true;
         return;
     case MESSAGE_KEY:
         fill_key(f);

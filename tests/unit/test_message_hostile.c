@@ -216,6 +216,9 @@ static void test_strings_are_checked(void **state)
     f->text[KV_KEY_NAME_MAX] = '\0';
     expect_taken(f);
     fill(f, MESSAGE_ENLIST);
+    f->message.enlist.state = 0;
+    expect_refused(f);
+    fill(f, MESSAGE_ENLIST);
     f->message.enlist.address = "";
     expect_refused(f);
     fill(f, MESSAGE_OPTIMIZER);

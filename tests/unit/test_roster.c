@@ -17,12 +17,15 @@ struct fixture {
     struct roster r;
     char error[512], text[256];
     bool changed;
+    uint64_t state; /* What servers enlist with. */
+    bool used, keys;
 };
 
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
 
+    f->state = 7;
     if (roster_init(&f->r, WORKERS, SERVERS) != KV_OK) {
         return -1;
     }
@@ -93,8 +96,10 @@ static enum kv_status arrive(struct fixture *f, uint32_t rank, uint64_t g)
 static enum kv_status enlist(struct fixture *f, uint32_t index,
                              const char *address, uint32_t shards)
 {
+    struct roster_offer offer = {index, shards, address, f->state, f->used};
+
     f->changed = false;
-    return roster_enlist(&f->r, index, address, shards, &f->changed, f->error,
+    return roster_enlist(&f->r, &offer, f->keys, &f->changed, f->error,
                          sizeof f->error);
 }
 
@@ -308,6 +313,69 @@ static void test_a_server_may_move_but_not_change_its_shards(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void expect_lost(struct fixture *f, uint32_t index, const char *text)
+{
+    assert_int_equal(enlist(f, index, "a:1", 2), KV_EDATALOSS);
+    assert_non_null(strstr(f->error, text));
+    assert_false(f->changed);
+}
+
+static void test_a_server_must_bring_the_state_it_had(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(enlist(f, 1, "a:1", 2), KV_OK);
+    f->state = 8; /* Nothing was lost with the one before. */
+    assert_int_equal(enlist(f, 1, "a:1", 2), KV_OK);
+    assert_true(f->changed);
+    f->keys = true;
+    f->used = true;
+    assert_int_equal(enlist(f, 1, "a:1", 2), KV_OK);
+    f->state = 9;
+    expect_lost(f, 1, "server 1 has come back without its state");
+    f->used = false;
+    expect_lost(f, 1, "server 1 has come back without its state");
+    f->state = 8;
+    assert_int_equal(enlist(f, 1, "a:1", 2), KV_OK);
+    assert_false(f->changed);
+}
+
+static void test_a_server_with_state_of_another_job_is_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    f->used = true;
+    expect_lost(f, 1, "server 1 has state that this root does not know");
+    f->used = false;
+    assert_int_equal(enlist(f, 1, "a:1", 2), KV_OK);
+}
+
+static void test_addresses_must_fit_into_a_message(void **state)
+{
+    struct roster_offer offer = {0, 1, NULL, 7, false};
+    char address[KV_ADDRESS_MAX + 1], error[512];
+    struct roster r;
+    bool changed;
+
+    (void)state;
+    memset(address, 'a', KV_ADDRESS_MAX);
+    address[KV_ADDRESS_MAX] = '\0';
+    offer.address = address;
+    assert_int_equal(roster_init(&r, WORKERS, KV_SERVERS_MAX), KV_OK);
+    while (roster_enlist(&r, &offer, false, &changed, error, sizeof error) ==
+           KV_OK) {
+        offer.index++;
+    }
+    assert_non_null(strstr(error, "512 servers come to 16"));
+    assert_int_equal(
+        roster_enlist(&r, &offer, false, &changed, error, sizeof error),
+        KV_ETOOBIG);
+    offer.address = "10.0.0.1:9091";
+    assert_int_equal(
+        roster_enlist(&r, &offer, false, &changed, error, sizeof error), KV_OK);
+    roster_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +393,9 @@ int main(void)
         TEST(test_a_long_list_of_ranks_is_cut),
         TEST(test_the_job_begins_when_all_servers_have_enlisted),
         TEST(test_a_server_may_move_but_not_change_its_shards),
+        TEST(test_a_server_must_bring_the_state_it_had),
+        TEST(test_a_server_with_state_of_another_job_is_refused),
+        TEST(test_addresses_must_fit_into_a_message),
     };
 
     return cmocka_run_group_tests_name("roster", tests, NULL, NULL);
