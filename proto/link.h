@@ -112,6 +112,10 @@ struct link {
  * 256 KiB to 4 MiB. */
 void link_tune_socket(int fd, const char *congestion);
 
+/* Is its peer on this machine? Frames need no checksum of their payload then.
+ */
+bool link_on_loopback(int fd);
+
 /* Take over a connected socket and start reading. On failure the socket has
  * been closed. */
 KV_MUST_CHECK enum kv_status link_open(struct link *l, struct link_hub *hub,

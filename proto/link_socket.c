@@ -13,7 +13,7 @@
 #define KEEPALIVE_COUNT 5
 #define USER_TIMEOUT_MS 10000
 
-static bool loopback(int fd)
+bool link_on_loopback(int fd)
 {
     struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
     socklen_t size = sizeof peer;
@@ -57,7 +57,7 @@ static void set_timeout(int fd, bool local)
 
 void link_tune_socket(int fd, const char *congestion)
 {
-    bool local = loopback(fd);
+    bool local = link_on_loopback(fd);
 
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);

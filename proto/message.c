@@ -18,6 +18,7 @@ static const char *const kind_names[] = {
     [MESSAGE_LIST] = "list",       [MESSAGE_LISTED] = "listed",
     [MESSAGE_DELETE] = "delete",   [MESSAGE_DROP] = "drop",
     [MESSAGE_VERSION] = "version", [MESSAGE_VERSIONED] = "versioned",
+    [MESSAGE_WAITING] = "waiting",
 };
 
 const char *message_kind_name(enum message_kind kind)

@@ -59,6 +59,7 @@ enum message_kind {
     MESSAGE_DEAD_COUNT,
     MESSAGE_PING,
     MESSAGE_SKIPPED,
+    MESSAGE_WAITING,
     MESSAGE_KINDS /* Beyond the last one. */
 };
 
@@ -205,6 +206,10 @@ struct message {
         struct {
             uint32_t count;
         } dead_count;
+        struct {
+            const char *what; /* Who or what must come first. */
+            uint32_t seconds;
+        } waiting;
         struct {
             uint64_t from;
         } list;

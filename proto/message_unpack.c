@@ -201,6 +201,20 @@ static const char *take_dead(struct scratch *scratch, const Kv__Envelope *env,
     return NULL;
 }
 
+static const char *take_waiting(struct scratch *scratch,
+                                const Kv__Envelope *env, size_t payload_size,
+                                struct message *out)
+{
+    (void)scratch;
+    (void)payload_size;
+    if (!take_text_ok(env->waiting->what, 1, KV_TEXT_MAX)) {
+        return "a notice of what is waited for with a malformed text";
+    }
+    out->waiting.what = env->waiting->what;
+    out->waiting.seconds = env->waiting->seconds;
+    return NULL;
+}
+
 static const char *take_dead_count(struct scratch *scratch,
                                    const Kv__Envelope *env, size_t payload_size,
                                    struct message *out)
@@ -247,6 +261,7 @@ static const struct {
     [MESSAGE_ROUNDS] = {take_rounds, WITHOUT_PAYLOAD},
     [MESSAGE_DEAD] = {take_dead, WITHOUT_PAYLOAD},
     [MESSAGE_DEAD_COUNT] = {take_dead_count, WITHOUT_PAYLOAD},
+    [MESSAGE_WAITING] = {take_waiting, WITHOUT_PAYLOAD},
     [MESSAGE_PING] = {take_nothing, WITHOUT_PAYLOAD},
     [MESSAGE_SKIPPED] = {take_skipped, WITHOUT_PAYLOAD},
     [MESSAGE_LIST] = {take_list, WITHOUT_PAYLOAD},

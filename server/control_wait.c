@@ -1,12 +1,14 @@
 #include "server/control_private.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/check.h"
 #include "common/base/log.h"
 
 #define TICK_MS 1000
+#define MISSING_MAX 256
 
 /* --- Answers ------------------------------------------------------------- */
 
@@ -131,25 +133,52 @@ struct guest *control_unpark(struct control *c, struct parked *p, uint64_t *id)
     return g;
 }
 
+/* "ranks 1 (not connected) and 2" */
+static void missing_for(const struct control *c, enum park_kind kind, char *out,
+                        size_t size)
+{
+    if (kind == PARK_JOIN) {
+        roster_missing_servers(&c->roster, out, size);
+    } else if (kind == PARK_BARRIER) {
+        roster_missing_ranks(&c->roster, out, size);
+    } else {
+        snprintf(out, size, "rank 0%s",
+                 c->by_rank[0] == NULL ? " (not connected)" : "");
+    }
+}
+
 static void log_parked(struct control *c, enum park_kind kind)
 {
     const struct parked *p = parking_first(&c->parking, kind);
-    char missing[256], name[KEY_TEXT_MAX];
+    char missing[MISSING_MAX], name[KEY_TEXT_MAX];
 
+    missing_for(c, kind, missing, sizeof missing);
     if (kind == PARK_JOIN) {
-        roster_missing_servers(&c->roster, missing, sizeof missing);
         log_warn("%" PRIu64 " of %" PRIu32 " workers wait for %s to start",
                  c->parking.count[kind], c->roster.workers, missing);
     } else if (kind == PARK_BARRIER) {
-        roster_missing_ranks(&c->roster, missing, sizeof missing);
         log_warn("barrier %" PRIu64 " waits for %s", c->roster.barrier + 1,
                  missing);
     } else {
         key_text(&p->key, name, sizeof name);
-        log_warn("%s waits for rank 0%s to register it (%" PRIu64
+        log_warn("%s waits for %s to register it (%" PRIu64
                  " requests wait in all)",
-                 name, c->by_rank[0] == NULL ? " (not connected)" : "",
-                 c->parking.count[kind]);
+                 name, missing, c->parking.count[kind]);
+    }
+}
+
+static void notify(struct guest *g)
+{
+    uint64_t now = uv_now(g->control->hub->loop);
+    const struct parked *p = parking_notice(&g->parked, now);
+    struct message m = {.kind = MESSAGE_WAITING};
+    char missing[MISSING_MAX];
+
+    if (p != NULL && p->kind != PARK_DEAD) {
+        missing_for(g->control, p->kind, missing, sizeof missing);
+        m.waiting.what = missing;
+        m.waiting.seconds = (uint32_t)((now - p->since_ms) / 1000);
+        guest_answer(g, &m, p->request_id);
     }
 }
 
@@ -158,6 +187,10 @@ void control_tick(uv_timer_t *timer)
     struct control *c = timer->data;
 
     while (control_answer_dead(c)) {
+    }
+    LIST_EACH(&c->guests, node, after)
+    {
+        notify(LIST_ENTRY(node, struct guest, among_guests));
     }
     for (int kind = 0; kind < PARK_DEAD; kind++) {
         if (parking_line_due(&c->parking, (enum park_kind)kind,

@@ -163,6 +163,20 @@ bool parking_empty(const struct parking *p)
     return true;
 }
 
+const struct parked *parking_notice(struct parking_guest *g, uint64_t now_ms)
+{
+    struct list_link *first = list_first(&g->parked);
+    const struct parked *r =
+        first == NULL ? NULL : LIST_ENTRY(first, struct parked, among_guest);
+
+    if (r == NULL || now_ms < r->since_ms + PARKING_FIRST_NOTICE_MS ||
+        now_ms < g->notice_ms) {
+        return NULL;
+    }
+    g->notice_ms = now_ms + PARKING_NEXT_NOTICE_MS;
+    return r;
+}
+
 bool parking_line_due(struct parking *p, enum park_kind kind, uint64_t now_ms)
 {
     if (list_empty(&p->waiting[kind]) || now_ms < p->line_ms[kind]) {

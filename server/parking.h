@@ -5,7 +5,8 @@
  * other ranks, a question who is dead for those who were asked. What waits is
  * on three lists at once: with its kind, with its guest, and, if it waits for a
  * key, with that key. A line for the log is due when the oldest of a kind has
- * waited 5 s, and then every 10 s.
+ * waited 5 s, and then every 10 s; a guest gets a notice about its oldest after
+ * 1 s, and then every 5 s.
  *
  * Thread:  pure.
  * Memory:  a parked request is the parking's, from parking_add() to
@@ -23,6 +24,8 @@
 #define PARKING_PER_GUEST_MAX 65536
 #define PARKING_FIRST_LINE_MS 5000
 #define PARKING_NEXT_LINE_MS 10000
+#define PARKING_FIRST_NOTICE_MS 1000
+#define PARKING_NEXT_NOTICE_MS 5000
 
 enum park_kind { PARK_JOIN, PARK_KEY, PARK_BARRIER, PARK_DEAD, PARK_KINDS };
 
@@ -32,8 +35,8 @@ struct parked {
     uint64_t since_ms;
     struct key_desc key;    /* PARK_KEY; its name is the request's. */
     uint32_t node, seconds; /* PARK_DEAD; the owner's. */
-    /* Private. */
     enum park_kind kind;
+    /* Private. */
     struct list_link among_kind, among_guest, among_key;
     struct parked_key *waits_for;
     char name[];
@@ -48,8 +51,9 @@ struct parking {
 };
 
 struct parking_guest {
-    struct list parked;
+    struct list parked; /* Oldest first. */
     uint32_t count;
+    uint64_t notice_ms; /* No sooner. */
 };
 
 void parking_init(struct parking *p);
@@ -72,6 +76,10 @@ struct parked *parking_first_for(const struct parking *p,
                                  const struct key_desc *key);
 
 bool parking_empty(const struct parking *p);
+
+/* The oldest of this guest, if a notice to it is due; NULL: none is. True once
+ * for each notice. */
+const struct parked *parking_notice(struct parking_guest *g, uint64_t now_ms);
 
 /* True once for each line. */
 bool parking_line_due(struct parking *p, enum park_kind kind, uint64_t now_ms);

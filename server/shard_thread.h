@@ -47,9 +47,10 @@ struct shard_thread {
     struct seat **by_rank; /* The one that speaks for it, or NULL. */
     struct list dirty;     /* Seats with answers to flush. */
     uv_timer_t tick;
-    uint64_t commits;        /* At the last tick. */
-    uint64_t ticks, line_ms; /* When to name the missing again. */
-    bool *waits;             /* By rank; of the last look. */
+    uint64_t commits;          /* At the last tick. */
+    uint64_t ticks, ticked_ms; /* So far, and when the last one was. */
+    uint64_t line_ms;          /* When to name the missing again. */
+    bool *waits;               /* By rank; of the last look. */
     bool named, stopping;
 };
 

@@ -8,7 +8,8 @@
 #include "common/base/log.h"
 
 #define TICK_MS 1000
-#define STALL_MS 5000 /* Then say who is missing. */
+#define NOTICE_MS 1000 /* Then tell the rank that waits who is missing... */
+#define STALL_MS 5000  /* ...and then the log. */
 #define STALL_TICKS (STALL_MS / TICK_MS)
 #define STALL_LINE_MS 10000
 
@@ -38,22 +39,22 @@ static void log_stall(struct shard_thread *t, uint32_t slot, uint64_t round,
              left);
 }
 
+/* To the rank that waits, and in the end to the log. */
 static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
                      uint64_t since_ms, const uint32_t *missing, uint32_t count)
 {
     struct shard_thread *t = ctx;
     uint64_t now = uv_now(&t->loop);
+    bool first = since_ms + NOTICE_MS > t->ticked_ms;
+    bool stalled = t->ticks % STALL_TICKS == 0 && since_ms + STALL_MS <= now;
     bool connected[KV_MISSING_MAX];
 
-    if (now >= t->line_ms) {
+    if (stalled && now >= t->line_ms) {
         t->line_ms = now + STALL_LINE_MS;
         log_stall(t, slot, round, missing, count);
     }
-    if (count == 0) {
-        return; /* Its ranks know. */
-    }
-    if (t->by_rank[rank] == NULL) {
-        return;
+    if (count == 0 || t->by_rank[rank] == NULL || !(first || stalled)) {
+        return; /* Norms: its ranks know. */
     }
     for (uint32_t i = 0; i < count && i < KV_MISSING_MAX; i++) {
         connected[i] = t->by_rank[missing[i]] != NULL;
@@ -132,9 +133,8 @@ static void on_tick(uv_timer_t *timer)
     } else if (commits == t->commits && gridlocked(t)) {
         untangle(t);
     }
-    if (t->ticks % STALL_TICKS == 0) {
-        shard_stalls(t->shard, uv_now(&t->loop), STALL_MS, on_stall, t);
-    }
+    shard_stalls(t->shard, uv_now(&t->loop), NOTICE_MS, on_stall, t);
+    t->ticked_ms = uv_now(&t->loop);
     t->commits = commits;
     seats_flush(t);
 }

@@ -17,13 +17,25 @@ void courier_request(struct courier *c, struct request *r)
     list_push(&c->requests_waiting, &r->node);
 }
 
-struct request *courier_take_request(struct courier *c, uint64_t id)
+static struct request **find_request(struct courier *c, uint64_t id)
 {
     struct request **at = &c->by_id[id % COURIER_CHAINS];
 
     while (*at != NULL && (*at)->id != id) {
         at = &(*at)->next_in_id;
     }
+    return at;
+}
+
+struct request *courier_request_of(struct courier *c, uint64_t id)
+{
+    return *find_request(c, id);
+}
+
+struct request *courier_take_request(struct courier *c, uint64_t id)
+{
+    struct request **at = find_request(c, id);
+
     if (*at != NULL) {
         struct request *r = *at;
 

@@ -119,6 +119,8 @@ struct request {
     void (*done)(struct request *r, enum kv_status status, const char *text,
                  const struct message *reply, const void *payload,
                  size_t payload_size);
+    /* It waits at the server, for that; borrowed. May be NULL. */
+    void (*waiting)(struct request *r, const struct message *m);
     void *owner;
     /* Private. */
     struct request *next_in_id;

@@ -104,7 +104,10 @@ void courier_ready(struct courier *c, struct part *p);
 void courier_finish(struct courier *c, struct part *p, enum kv_status status,
                     const char *text, uint64_t round);
 
-/* Take a sent request out of the chains; NULL if there is none. */
+/* A sent request; NULL if there is none. */
+struct request *courier_request_of(struct courier *c, uint64_t id);
+
+/* The same, taken out of the chains. */
 struct request *courier_take_request(struct courier *c, uint64_t id);
 
 /* --- courier_payload.c --------------------------------------------------- */

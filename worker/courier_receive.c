@@ -357,12 +357,29 @@ static enum kv_status on_reply(struct courier *c, uint64_t request_id,
     return KV_OK;
 }
 
+static enum kv_status on_waiting(struct courier *c, uint64_t request_id,
+                                 const struct message *m)
+{
+    struct request *r = courier_request_of(c, request_id);
+
+    if (r == NULL) {
+        return KV_EPROTO;
+    }
+    if (r->waiting != NULL) {
+        r->waiting(r, m);
+    }
+    return KV_OK;
+}
+
 enum kv_status courier_frame(struct courier *c, uint64_t request_id,
                              const struct message *m, const void *payload,
                              size_t payload_size)
 {
     if (!c->up) {
         return KV_ECONN;
+    }
+    if (m->kind == MESSAGE_WAITING) {
+        return on_waiting(c, request_id, m);
     }
     if (request_id != 0) {
         return on_reply(c, request_id, m, payload, payload_size);

@@ -32,14 +32,25 @@ static void on_barrier(struct request *q, enum kv_status status,
     }
 }
 
+static void on_barrier_waiting(struct request *q, const struct message *m)
+{
+    struct engine *e = q->owner;
+    char name[48];
+
+    snprintf(name, sizeof name, "barrier %" PRIu64, e->barrier + 1);
+    engine_note(e, e->barrier_note, name, m);
+}
+
 static void ask_barrier(struct engine *e)
 {
     struct request *q = &e->barrier_request;
 
     memset(q, 0, sizeof *q);
+    e->barrier_note[0] = '\0';
     q->message.kind = MESSAGE_BARRIER;
     q->message.barrier.generation = e->barrier + 1;
     q->done = on_barrier;
+    q->waiting = on_barrier_waiting;
     q->owner = e;
     route_request(&e->control, q);
 }

@@ -73,6 +73,8 @@ struct engine {
     uint64_t stalls;        /* Keys with a stall notice. */
     uint64_t skipped;       /* Slices of pushes that changed nothing. */
     struct log_limit stall_lines, skip_lines;
+    /* What the root says that a key, or a barrier, waits for; "": nothing. */
+    char key_note[OP_TEXT_MAX], barrier_note[OP_TEXT_MAX];
     char text[OP_TEXT_MAX]; /* Of the error being told. */
 };
 
@@ -178,6 +180,10 @@ void engine_skipped(struct route *r, struct part *part,
                     const struct slice *slice, const struct message *m);
 
 void engine_describe(struct engine *e, struct kvw_op *op);
+
+/* A notice that `subject` waits, to be kept. */
+void engine_note(struct engine *e, char note[OP_TEXT_MAX], const char *subject,
+                 const struct message *m);
 void engine_stalled(struct route *r, const struct slice *slice,
                     const struct message *m);
 

@@ -4,8 +4,7 @@
 #include "common/base/log.h"
 #include "worker/engine_core.h"
 
-#define LINES_MAX 3
-#define LINES_MS 5000
+#define LINE_AGE_S 5 /* Younger is nothing that a log need tell. */
 
 /* --- Stalls --------------------------------------------------------------- */
 
@@ -53,8 +52,20 @@ void engine_stalled(struct route *r, const struct slice *slice,
     key->stall.missing_count = m->stalled.missing_count;
     key->stall.left = m->stalled.left;
     stall_text(key, text, sizeof text);
-    if (log_allow(&e->stall_lines, uv_now(&e->lane.loop))) {
+    if (m->stalled.seconds >= LINE_AGE_S &&
+        log_allow(&e->stall_lines, uv_now(&e->lane.loop))) {
         log_warn("%s, %" PRIu32 " s so far", text, m->stalled.seconds);
+    }
+}
+
+void engine_note(struct engine *e, char note[OP_TEXT_MAX], const char *subject,
+                 const struct message *m)
+{
+    snprintf(note, OP_TEXT_MAX, "%s: rank %" PRIu32 " waits for %s", subject,
+             e->job.rank, m->waiting.what);
+    if (m->waiting.seconds >= LINE_AGE_S &&
+        log_allow(&e->stall_lines, uv_now(&e->lane.loop))) {
+        log_warn("%s, %" PRIu32 " s so far", note, m->waiting.seconds);
     }
 }
 
@@ -106,6 +117,10 @@ static void open_text(struct engine *e, const struct kvw_op *op, char *out,
             snprintf(out, size, "%s", route_trouble(&e->routes[i], text));
             return;
         }
+    }
+    if (op->kind == OP_INIT && e->key_note[0] != '\0') {
+        snprintf(out, size, "%s", e->key_note);
+        return;
     }
     snprintf(out, size,
              op->kind != OP_INIT ? "about to be done"
@@ -180,6 +195,8 @@ static void barrier_text(struct engine *e, char *out, size_t size)
     if (!route_is_up(&e->control)) {
         snprintf(out, size, "barrier %" PRIu64 ": %s", e->barrier + 1,
                  route_trouble(&e->control, text));
+    } else if (e->barrier_note[0] != '\0') {
+        snprintf(out, size, "%s", e->barrier_note);
     } else {
         snprintf(out, size,
                  "barrier %" PRIu64 ": rank %" PRIu32

@@ -289,6 +289,7 @@ static void on_placed(struct request *q, enum kv_status status,
 {
     struct newcomer *n = q->owner;
 
+    n->all->engine->key_note[0] = '\0'; /* If others wait, they say so. */
     if (status == KV_OK && reply->kind == MESSAGE_PLACED &&
         reply->placed.doomed) {
         n->purge.done = on_purged;
@@ -315,12 +316,22 @@ static void on_placed(struct request *q, enum kv_status status,
     answered(n->all);
 }
 
+static void on_key_waiting(struct request *q, const struct message *m)
+{
+    struct newcomer *n = q->owner;
+    struct engine *e = n->all->engine;
+    char name[KEYS_TEXT_MAX];
+
+    engine_note(e, e->key_note, keys_text(&n->item->spec, name), m);
+}
+
 static void ask_root(struct newcomer *n)
 {
     const struct key_spec *spec = &n->item->spec;
     struct message *m = &n->place.message;
 
-    n->place = (struct request){.done = on_placed, .owner = n};
+    n->place = (struct request){
+        .done = on_placed, .waiting = on_key_waiting, .owner = n};
     m->kind = MESSAGE_KEY;
     m->key.name = spec->name;
     m->key.number = spec->number;

@@ -1,9 +1,7 @@
 #include "worker/route.h"
 
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/base/log.h"
@@ -172,6 +170,7 @@ static enum kv_status say_join(struct route *r)
     struct message m = {.kind = MESSAGE_JOIN};
 
     m.join.policy = r->hello.policy;
+    r->text[0] = '\0';
     fsm_move(&r->fsm, ROUTE_JOINING);
     return link_send(&r->link, &m, JOIN_ID, NULL, 0, NULL, NULL, NULL);
 }
@@ -192,6 +191,10 @@ static enum kv_status on_welcome(struct route *r, const struct message *m)
 static enum kv_status on_joined(struct route *r, uint64_t id,
                                 const struct message *m)
 {
+    if (id == JOIN_ID && m->kind == MESSAGE_WAITING) {
+        snprintf(r->text, sizeof r->text, "%s", m->waiting.what);
+        return KV_OK;
+    }
     if (id != JOIN_ID || (m->kind != MESSAGE_JOINED && //
                           m->kind != MESSAGE_ERROR)) {
         return refuse(r, KV_EPROTO, "it did not answer Join");
@@ -277,22 +280,6 @@ static const struct link_events link_events = {
 
 /* --- Dialing -------------------------------------------------------------- */
 
-/* Loopback does not need what TCP's checksum misses. */
-static bool on_loopback(int fd)
-{
-    struct sockaddr_storage a = {0};
-    socklen_t size = sizeof a;
-    const struct sockaddr_in *v4 = (const void *)&a;
-    const struct sockaddr_in6 *v6 = (const void *)&a;
-
-    if (getpeername(fd, (struct sockaddr *)&a, &size) != 0) {
-        return false;
-    }
-    return a.ss_family == AF_INET ? ntohl(v4->sin_addr.s_addr) >> 24 == 127
-                                  : a.ss_family == AF_INET6 &&
-                                        IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
-}
-
 static void on_no_welcome(uv_timer_t *timer)
 {
     struct route *r = timer->data;
@@ -316,7 +303,7 @@ static void on_dialed(struct dial *d, enum kv_status status, int fd)
         lost(r, status, d->error);
         return;
     }
-    checksum = !on_loopback(fd);
+    checksum = !link_on_loopback(fd);
     status = link_open(&r->link, r->hub, fd, &link_events);
     if (status != KV_OK) {
         lost(r, status, kv_strstatus(status));

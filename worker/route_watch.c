@@ -33,8 +33,8 @@ const char *route_trouble(const struct route *r, char out[ROUTE_TEXT_MAX])
     if (r->fsm.state == ROUTE_FAILED) {
         snprintf(out, ROUTE_TEXT_MAX, "%s: %s", name, r->text);
     } else if (r->fsm.state == ROUTE_JOINING) {
-        snprintf(out, ROUTE_TEXT_MAX,
-                 "%s waits for the other servers since %" PRIu64 " s", name,
+        snprintf(out, ROUTE_TEXT_MAX, "%s waits for %s since %" PRIu64 " s",
+                 name, r->text[0] == '\0' ? "the other servers" : r->text,
                  seconds);
     } else {
         snprintf(out, ROUTE_TEXT_MAX,

@@ -81,7 +81,7 @@ static void test_a_root_that_lost_all_takes_no_other_in(void **state)
     cluster_restart(&c, 0);
     assert_int_equal(cluster_try_open(&c, 0, "dist_sync", "timeout=3"),
                      KVW_ETIMEOUT);
-    expect_text(kvw_error(NULL), "waits for the other servers");
+    expect_text(kvw_error(NULL), "waits for server 1 since");
 }
 
 static void test_before_there_are_keys_nothing_is_lost(void **state)

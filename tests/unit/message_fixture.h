@@ -193,6 +193,10 @@ static inline void fill_control(struct fixture *f)
         m->joined.slice_bytes = KV_SLICE_BYTES_DEFAULT;
         fill_servers(f, 3);
         return;
+    case MESSAGE_WAITING:
+        m->waiting.what = "rank 2";
+        m->waiting.seconds = 7;
+        break;
     case MESSAGE_ENLIST:
         m->enlist.index = 1;
         m->enlist.shards = KV_SHARDS_MAX;

@@ -164,6 +164,28 @@ static void test_nothing_is_left_behind_when_memory_ends(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static bool noticed(struct parking_guest *g, uint64_t id, uint64_t now_ms)
+{
+    const struct parked *r = parking_notice(g, now_ms);
+
+    return r != NULL && r->request_id == id;
+}
+
+static void test_a_guest_hears_of_its_oldest_now_and_then(void **state)
+{
+    struct fixture *f = *state;
+    struct parked *first = park(f, &f->one, PARK_BARRIER, 1, 100);
+
+    park(f, &f->one, PARK_JOIN, 2, 200);
+    assert_null(parking_notice(&f->two, 9000));
+    assert_null(parking_notice(&f->one, 1099));
+    assert_true(noticed(&f->one, 1, 1100));
+    assert_null(parking_notice(&f->one, 6099));
+    assert_true(noticed(&f->one, 1, 6100));
+    parking_remove(&f->p, &f->one, first);
+    assert_true(noticed(&f->one, 2, 11100));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -172,6 +194,7 @@ int main(void)
         TEST(test_a_guest_that_goes_takes_its_requests_along),
         TEST(test_lines_are_due_after_5_s_and_then_every_10),
         TEST(test_nothing_is_left_behind_when_memory_ends),
+        TEST(test_a_guest_hears_of_its_oldest_now_and_then),
     };
 
     return cmocka_run_group_tests_name("parking", tests, NULL, NULL);
