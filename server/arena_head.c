@@ -43,8 +43,9 @@ static enum kv_status differs(const struct arena_report *r, const char *what,
                               uint32_t theirs, uint32_t ours)
 {
     snprintf(r->text, r->size,
-             "%s/%s was written with %s %u, this server has %u", r->dir,
-             r->name, what, theirs, ours);
+             "%s/%s was written with %s %u, this server has %u; remove %s to "
+             "start afresh",
+             r->dir, r->name, what, theirs, ours, r->dir);
     return KV_EMISMATCH;
 }
 

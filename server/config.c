@@ -29,6 +29,8 @@ static const struct {
     {"--print-limits", CONFIG_PRINT_LIMITS},
 };
 
+#define ARENA_MAX_MIN (4 << 20) /* Of a shard: less is no server. */
+
 /* --- Checks -------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 3))) static enum kv_status
@@ -87,6 +89,12 @@ static enum kv_status check_job(const struct config *c,
         return wrong(error,
                      "--slice-bytes %" PRIu64 ": must be a multiple of %zu",
                      c->slice_bytes, KV_SLICE_ALIGN * sizeof(float));
+    }
+    if (c->arena_max / c->shards < ARENA_MAX_MIN) {
+        return wrong(error,
+                     "--arena-max %" PRIu64 ": at least %d bytes for each of "
+                     "%" PRIu64 " shards",
+                     c->arena_max, ARENA_MAX_MIN, c->shards);
     }
     if (c->in_memory && (c->new_job || c->trust_arena)) {
         return wrong(error,

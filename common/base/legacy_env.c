@@ -114,11 +114,32 @@ static size_t text_of_group(const struct group *g, enum legacy_side side,
     return count;
 }
 
+static bool is_set(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && *value != '\0';
+}
+
+/* An address is both: a half of one leads nowhere. How many. */
+static size_t text_of_half_root(char *out, size_t size)
+{
+    static const char host[] = "DMLC_PS_ROOT_URI", port[] = "DMLC_PS_ROOT_PORT";
+
+    if (is_set(host) == is_set(port)) {
+        return 0;
+    }
+    snprintf(out, size, "%s (%s is not set)", is_set(host) ? host : port,
+             is_set(host) ? port : host);
+    return 1;
+}
+
 /* --- Public -------------------------------------------------------------- */
 
 size_t legacy_env_text(enum legacy_side side, char *out, size_t size)
 {
-    size_t total = 0, shown = 0, used = 0;
+    size_t total = text_of_half_root(out, size), shown = total;
+    size_t used = total == 0 ? 0 : strlen(out);
     char text[LOG_LINE_MAX];
 
     for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
@@ -153,7 +174,7 @@ bool legacy_env_root(char *out, size_t size)
     const char *host = getenv("DMLC_PS_ROOT_URI");
     const char *port = getenv("DMLC_PS_ROOT_PORT");
 
-    if (host == NULL || port == NULL) {
+    if (!is_set("DMLC_PS_ROOT_URI") || !is_set("DMLC_PS_ROOT_PORT")) {
         return false;
     }
     snprintf(out, size, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host,

@@ -260,6 +260,8 @@ static void test_every_bad_value_gets_a_sentence(void **state)
            "not 32 hexadecimal digits");
     refuse(f, "--slice-bytes 1000", "must be a multiple of 256");
     refuse(f, "--slice-bytes 8M", "slice-bytes");
+    refuse(f, "--shards 4 --arena-max 15M",
+           "--arena-max 15728640: at least 4194304 bytes for each of 4 shards");
     refuse(f, "--shards 65", "shards");
     refuse(f, "--workers 0", "workers");
     refuse(f, "--workers 1025", "workers");

@@ -45,6 +45,27 @@ static void test_what_a_launcher_sets_needs_no_word(void **state)
     assert_string_equal(text, "");
 }
 
+static void test_half_of_an_address_is_named(void **state)
+{
+    char address[64];
+
+    (void)state;
+    setenv("DMLC_PS_ROOT_URI", "10.0.0.1", 1);
+    setenv("DMLC_PS_ROOT_PORT", "", 1);
+    setenv("PS_RESEND", "1", 1);
+    assert_int_equal(said(LEGACY_WORKER), 2);
+    assert_string_equal(text,
+                        "DMLC_PS_ROOT_URI (DMLC_PS_ROOT_PORT is not set); "
+                        "PS_RESEND (not needed: nothing is lost, workers send "
+                        "again by themselves)");
+    assert_false(legacy_env_root(address, sizeof address));
+    unsetenv("DMLC_PS_ROOT_URI");
+    setenv("DMLC_PS_ROOT_PORT", "9091", 1);
+    said(LEGACY_SERVER);
+    assert_non_null(
+        strstr(text, "DMLC_PS_ROOT_PORT (DMLC_PS_ROOT_URI is not set)"));
+}
+
 static void test_each_is_named_with_what_to_use_instead(void **state)
 {
     (void)state;
@@ -130,6 +151,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_a_launcher_sets_needs_no_word),
+        TEST(test_half_of_an_address_is_named),
         TEST(test_each_is_named_with_what_to_use_instead),
         TEST(test_a_side_has_its_own_advice),
         TEST(test_asking_for_what_is_so_needs_no_word),
