@@ -243,16 +243,29 @@ void settings_defaults(const struct setting *table, void *target)
     }
 }
 
+/* "a, b, c" */
+static void names_of(const struct setting *table, char *out, size_t size)
+{
+    const char *between = "";
+    size_t used = 0;
+
+    for (; table->name != NULL && used < size; table++, between = ", ") {
+        used += (size_t)snprintf(out + used, size - used, "%s%s", between,
+                                 table->name);
+    }
+}
+
 enum kv_status settings_set(const struct setting *table, void *target,
                             const char *source, const char *name,
                             const char *value, struct settings_error *error)
 {
     const struct setting *s = find(table, name, strlen(name));
-    char range[256];
+    char range[256], names[SETTINGS_ERROR_MAX];
 
     if (s == NULL) {
-        return complain(error, "%s: there is no option '%s'; --help lists them",
-                        source, name);
+        names_of(table, names, sizeof names);
+        return complain(error, "%s: there is no option '%s'; there are %s",
+                        source, name, names);
     }
     if (!set_field(s, target, value)) {
         allowed(s, range, sizeof range);

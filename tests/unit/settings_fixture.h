@@ -22,6 +22,8 @@ struct config {
 
 static const char *const policies[] = {"sync", "async", NULL};
 
+#define OPTIONS "bind, shard-count, quiet, slice-bytes, rate, policy"
+
 static const struct setting table[] = {
     {.name = "bind",
      .type = SETTING_STRING,

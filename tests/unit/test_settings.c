@@ -97,9 +97,9 @@ static void test_a_refusal_names_option_value_and_what_is_allowed(void **state)
             "here: 'bind' is 'much too long for this', but must be a text of "
             "length from 0 to 15");
     refuses(f, "sharts", "1",
-            "here: there is no option 'sharts'; --help lists them");
+            "here: there is no option 'sharts'; there are " OPTIONS);
     refuses(f, "shard", "1",
-            "here: there is no option 'shard'; --help lists them");
+            "here: there is no option 'shard'; there are " OPTIONS);
 }
 
 /* Print into memory; the caller frees. */

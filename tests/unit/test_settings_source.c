@@ -69,7 +69,7 @@ static void test_a_bad_line_is_named_by_number(void **state)
                         ":2: 'shards 7' is no line of the form key = value");
     assert_int_equal(from_file(f, "\n\nshards = 7\n"), KV_EINVAL);
     assert_string_equal(f->error.text,
-                        ":3: there is no option 'shards'; --help lists them");
+                        ":3: there is no option 'shards'; there are " OPTIONS);
     memset(text, 'x', sizeof text);
     text[sizeof text - 1] = '\0';
     assert_int_equal(from_file(f, text), KV_EINVAL);
@@ -145,11 +145,11 @@ static void test_bad_flags_are_sentences(void **state)
     assert_int_equal(FLAGS(f, &used, "--wings", "2"), KV_EINVAL);
     assert_string_equal(
         f->error.text,
-        "command line: there is no option 'wings'; --help lists them");
+        "command line: there is no option 'wings'; there are " OPTIONS);
     assert_int_equal(FLAGS(f, &used, "--wings"), KV_EINVAL);
     assert_string_equal(
         f->error.text,
-        "command line: there is no option 'wings'; --help lists them");
+        "command line: there is no option 'wings'; there are " OPTIONS);
     assert_int_equal(FLAGS(f, &used, "--=3"), KV_EINVAL);
     assert_string_equal(f->error.text, "'--=3' is no option");
     assert_int_equal(used, 77);
