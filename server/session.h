@@ -78,6 +78,9 @@ void session_stalled(struct session *s, uint32_t slot, uint64_t round,
                      uint32_t seconds, const uint32_t *missing,
                      const bool *connected, uint32_t missing_count);
 
+/* The request of this id waits for `what`. */
+void session_waiting(struct session *s, uint64_t request_id, const char *what,
+                     uint32_t seconds);
 void session_norms(struct session *s, uint32_t slot, uint64_t round,
                    uint32_t pass, const double *sums);
 

@@ -187,6 +187,16 @@ void session_stalled(struct session *s, uint32_t slot, uint64_t round,
     send(s, &m, 0);
 }
 
+void session_waiting(struct session *s, uint64_t request_id, const char *what,
+                     uint32_t seconds)
+{
+    struct message m = {.kind = MESSAGE_WAITING};
+
+    m.waiting.what = what;
+    m.waiting.seconds = seconds;
+    send(s, &m, request_id);
+}
+
 void session_norms(struct session *s, uint32_t slot, uint64_t round,
                    uint32_t pass, const double *sums)
 {

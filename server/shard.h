@@ -251,6 +251,11 @@ typedef void (*shard_stall_fn)(void *ctx, uint32_t rank, uint32_t slot,
 void shard_stalls(struct shard *s, uint64_t now_ms, uint64_t age_ms,
                   shard_stall_fn each, void *ctx);
 
+/* The oldest Open of this rank that waits for rank 0 to bring the slice's
+ * value. False: none does. */
+bool shard_open_waits(const struct shard *s, uint32_t rank,
+                      uint64_t *request_id, uint64_t *since_ms);
+
 /* Rounds committed since shard_new(); grows as long as anything moves. */
 uint64_t shard_commits(const struct shard *s);
 

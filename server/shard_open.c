@@ -17,7 +17,7 @@ struct opener {
     struct list_link among_opens;   /* Of the rank. */
     struct awaited *awaited;
     struct slice_desc desc;
-    uint64_t request_id;
+    uint64_t request_id, since_ms;
     uint32_t rank;
 };
 
@@ -161,6 +161,7 @@ static enum kv_status wait(struct shard *s, uint32_t rank, uint64_t request_id,
     o->awaited = w;
     o->desc = *desc;
     o->request_id = request_id;
+    o->since_ms = s->now_ms;
     o->rank = rank;
     list_push(&w->openers, &o->among_openers);
     list_push(&s->ranks[rank].opens, &o->among_opens);
@@ -223,6 +224,21 @@ void shard_forget_opens(struct shard *s, uint32_t rank)
         free_opener(s, o);
         free_if_unwanted(s, w);
     }
+}
+
+bool shard_open_waits(const struct shard *s, uint32_t rank,
+                      uint64_t *request_id, uint64_t *since_ms)
+{
+    const struct list_link *first = list_first(&s->ranks[rank].opens);
+    const struct opener *o;
+
+    if (first == NULL) {
+        return false;
+    }
+    o = LIST_ENTRY(first, const struct opener, among_opens);
+    *request_id = o->request_id;
+    *since_ms = o->since_ms;
+    return true;
 }
 
 /* --- Create --------------------------------------------------------------- */

@@ -39,21 +39,38 @@ static void log_stall(struct shard_thread *t, uint32_t slot, uint64_t round,
              left);
 }
 
+/* Is it the tick after which who has waited since then is told: the first of
+ * that age, and then every few seconds? */
+static bool notice_due(const struct shard_thread *t, uint64_t since_ms)
+{
+    return since_ms + NOTICE_MS <= uv_now(&t->loop) &&
+           (since_ms + NOTICE_MS > t->ticked_ms || t->ticks % STALL_TICKS == 0);
+}
+
+static bool line_due(struct shard_thread *t, uint64_t since_ms)
+{
+    uint64_t now = uv_now(&t->loop);
+
+    if (t->ticks % STALL_TICKS != 0 || since_ms + STALL_MS > now ||
+        now < t->line_ms) {
+        return false;
+    }
+    t->line_ms = now + STALL_LINE_MS;
+    return true;
+}
+
 /* To the rank that waits, and in the end to the log. */
 static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
                      uint64_t since_ms, const uint32_t *missing, uint32_t count)
 {
     struct shard_thread *t = ctx;
     uint64_t now = uv_now(&t->loop);
-    bool first = since_ms + NOTICE_MS > t->ticked_ms;
-    bool stalled = t->ticks % STALL_TICKS == 0 && since_ms + STALL_MS <= now;
     bool connected[KV_MISSING_MAX];
 
-    if (stalled && now >= t->line_ms) {
-        t->line_ms = now + STALL_LINE_MS;
+    if (line_due(t, since_ms)) {
         log_stall(t, slot, round, missing, count);
     }
-    if (count == 0 || t->by_rank[rank] == NULL || !(first || stalled)) {
+    if (count == 0 || t->by_rank[rank] == NULL || !notice_due(t, since_ms)) {
         return; /* Norms: its ranks know. */
     }
     for (uint32_t i = 0; i < count && i < KV_MISSING_MAX; i++) {
@@ -62,6 +79,30 @@ static void on_stall(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
     session_stalled(&seat_answering(t, rank)->session, slot, round,
                     (uint32_t)((now - since_ms) / 1000), missing, connected,
                     count);
+}
+
+/* A slice that is not there yet waits for rank 0, which brings its value. */
+static void watch_opens(struct shard_thread *t)
+{
+    const char *what =
+        t->by_rank[0] == NULL ? "rank 0 (not connected)" : "rank 0";
+    uint64_t now = uv_now(&t->loop), id, since;
+
+    for (uint32_t rank = 0; rank < t->workers; rank++) {
+        if (t->by_rank[rank] == NULL ||
+            !shard_open_waits(t->shard, rank, &id, &since)) {
+            continue;
+        }
+        if (line_due(t, since)) {
+            log_warn("shard %" PRIu32 ": rank %" PRIu32
+                     " waits for a first value from %s",
+                     t->index, rank, what);
+        }
+        if (notice_due(t, since)) {
+            session_waiting(&seat_answering(t, rank)->session, id, what,
+                            (uint32_t)((now - since) / 1000));
+        }
+    }
 }
 
 static void on_wait(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
@@ -101,6 +142,7 @@ static bool gridlocked(const struct shard_thread *t)
 /* True if any rank waits or is blocked. */
 static bool look_who_waits(struct shard_thread *t)
 {
+    uint64_t id, since;
     bool any = false;
 
     memset(t->waits, 0, t->workers * sizeof *t->waits);
@@ -108,7 +150,9 @@ static bool look_who_waits(struct shard_thread *t)
     for (uint32_t rank = 0; rank < t->workers; rank++) {
         const struct seat *seat = t->by_rank[rank];
 
-        any = any || t->waits[rank] || (seat != NULL && seat->session.blocked);
+        any = any || t->waits[rank] ||
+              (seat != NULL && seat->session.blocked) ||
+              shard_open_waits(t->shard, rank, &id, &since);
     }
     return any;
 }
@@ -134,6 +178,7 @@ static void on_tick(uv_timer_t *timer)
         untangle(t);
     }
     shard_stalls(t->shard, uv_now(&t->loop), NOTICE_MS, on_stall, t);
+    watch_opens(t);
     t->ticked_ms = uv_now(&t->loop);
     t->commits = commits;
     seats_flush(t);

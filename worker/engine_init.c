@@ -157,6 +157,7 @@ static void on_opened(struct request *q, enum kv_status status,
     struct newcomer *n = q->owner;
     struct slice *s = &n->key->slices[q - n->opens];
 
+    n->all->engine->key_note[0] = '\0'; /* If others wait, they say so. */
     (void)payload;
     (void)payload_size;
     if (status == KV_OK && reply->kind != MESSAGE_OPENED) {
@@ -180,6 +181,16 @@ static size_t whole_rows(const struct key *key)
     bool whole = key->slice_count == 1 || key->slice_step % length == 0;
 
     return key->spec.storage == KV_DENSE && whole ? length : 0;
+}
+
+/* At the root for rank 0 to register the key, or at a shard for its value. */
+static void on_waiting(struct request *q, const struct message *m)
+{
+    struct newcomer *n = q->owner;
+    struct engine *e = n->all->engine;
+    char name[KEYS_TEXT_MAX];
+
+    engine_note(e, e->key_note, keys_text(&n->item->spec, name), m);
 }
 
 static void open_slice(struct newcomer *n, uint32_t index)
@@ -207,6 +218,7 @@ static void open_slice(struct newcomer *n, uint32_t index)
         q->payload_size = s->count * element;
     }
     q->done = on_opened;
+    q->waiting = on_waiting;
     q->owner = n;
     n->all->left++;
     n->opening++;
@@ -289,7 +301,7 @@ static void on_placed(struct request *q, enum kv_status status,
 {
     struct newcomer *n = q->owner;
 
-    n->all->engine->key_note[0] = '\0'; /* If others wait, they say so. */
+    n->all->engine->key_note[0] = '\0';
     if (status == KV_OK && reply->kind == MESSAGE_PLACED &&
         reply->placed.doomed) {
         n->purge.done = on_purged;
@@ -316,22 +328,13 @@ static void on_placed(struct request *q, enum kv_status status,
     answered(n->all);
 }
 
-static void on_key_waiting(struct request *q, const struct message *m)
-{
-    struct newcomer *n = q->owner;
-    struct engine *e = n->all->engine;
-    char name[KEYS_TEXT_MAX];
-
-    engine_note(e, e->key_note, keys_text(&n->item->spec, name), m);
-}
-
 static void ask_root(struct newcomer *n)
 {
     const struct key_spec *spec = &n->item->spec;
     struct message *m = &n->place.message;
 
-    n->place = (struct request){
-        .done = on_placed, .waiting = on_key_waiting, .owner = n};
+    n->place =
+        (struct request){.done = on_placed, .waiting = on_waiting, .owner = n};
     m->kind = MESSAGE_KEY;
     m->key.name = spec->name;
     m->key.number = spec->number;

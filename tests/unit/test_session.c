@@ -306,6 +306,31 @@ static void test_a_pull_waits_since_it_came(void **state)
     assert_int_equal(since, FED_MS);
 }
 
+static void test_an_open_waits_for_rank_0_since_it_came(void **state)
+{
+    struct fixture *f = *state;
+    struct message m = {.kind = MESSAGE_OPEN};
+    uint64_t id = 0, since = 0;
+
+    m.open.key_id = 1;
+    m.open.count = 4;
+    m.open.slices = 1;
+    assert_false(shard_open_waits(f->shard, 1, &id, &since));
+    assert_int_equal(feed(f, 1, 33, &m, NULL, 0), KV_OK);
+    assert_true(shard_open_waits(f->shard, 1, &id, &since));
+    assert_int_equal(id, 33);
+    assert_int_equal(since, FED_MS);
+    assert_false(shard_open_waits(f->shard, 0, &id, &since));
+    session_waiting(&f->session[1], id, "rank 0", 3);
+    assert_int_equal(next_sent(f, MESSAGE_WAITING, 1)->request_id, 33);
+    m.open.key_id = 2; /* Younger, and it stays. */
+    assert_int_equal(feed(f, 1, 34, &m, NULL, 0), KV_OK);
+    m.open.key_id = 1;
+    assert_int_equal(feed(f, 0, 9, &m, (float[4]){0}, 16), KV_OK);
+    assert_true(shard_open_waits(f->shard, 1, &id, &since));
+    assert_int_equal(id, 34);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -325,6 +350,7 @@ int main(void)
         TEST(test_leaving_with_a_push_under_way_is_refused),
         TEST(test_a_stall_counts_who_has_left),
         TEST(test_a_pull_waits_since_it_came),
+        TEST(test_an_open_waits_for_rank_0_since_it_came),
     };
 
     return cmocka_run_group_tests_name("session", tests, NULL, NULL);
