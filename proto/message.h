@@ -114,7 +114,7 @@ struct message {
     union {
         struct {
             uint64_t arena_id;
-            uint32_t rank;
+            uint32_t rank, server;
         } welcome;
         struct {
             enum kv_status status;

@@ -78,16 +78,18 @@ void route_close(struct route *r)
 
 /* --- Trouble -------------------------------------------------------------- */
 
-/* Statuses that trying again will not change. */
-static bool is_final(const struct route *r, enum kv_status status)
+/* Will trying again not change it? Once a server has let us in, who refuses us
+ * at its door is another one that has its port; `told` by itself it counts. */
+static bool is_final(const struct route *r, bool told)
 {
-    switch (status) {
-    case KV_EAUTH:
-    case KV_ESTALE:
-    case KV_EMISMATCH:
+    switch (r->status) {
     case KV_EDATALOSS:
     case KV_ENOTSUP:
         return true;
+    case KV_ESTALE:
+    case KV_EMISMATCH:
+        return r->connections == 0 || told;
+    case KV_EAUTH:
     case KV_EINVAL:
     case KV_EBUSY:
         return r->connections == 0; /* No such rank, or none is free. */
@@ -123,8 +125,9 @@ static void pause_then_dial(struct route *r)
 static void lost(struct route *r, enum kv_status status, const char *text)
 {
     char name[ROUTE_NAME_MAX];
+    bool told = r->refused;
 
-    if (!r->refused) {
+    if (!told) {
         r->status = status;
         snprintf(r->text, sizeof r->text, "%s", text);
     }
@@ -132,7 +135,7 @@ static void lost(struct route *r, enum kv_status status, const char *text)
     r->quiet_ms = 0;
     log_debug("%s shard %u: %s", route_name(r, name), (unsigned)r->hello.target,
               r->text);
-    if (is_final(r, r->status)) {
+    if (is_final(r, told)) {
         fail(r);
     } else {
         pause_then_dial(r);
@@ -177,8 +180,15 @@ static enum kv_status say_join(struct route *r)
 
 static enum kv_status on_welcome(struct route *r, const struct message *m)
 {
+    char text[64];
+
     if (m->kind != MESSAGE_WELCOME) {
         return refuse(r, KV_EPROTO, "it did not begin with Welcome");
+    }
+    if (m->welcome.server != r->peer->index) { /* The root knows where it is. */
+        snprintf(text, sizeof text, "server %u answers there",
+                 m->welcome.server);
+        return refuse(r, KV_ECONN, text);
     }
     if (r->arena_id != 0 && r->arena_id != m->welcome.arena_id) {
         return refuse(r, KV_EDATALOSS, "it came back without its state");

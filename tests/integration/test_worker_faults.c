@@ -192,6 +192,30 @@ static void test_a_server_that_comes_back_elsewhere_is_found(void **state)
     expect_weights(ROUNDS);
 }
 
+/* A server of the same job by name, but not the one that was there. */
+static void test_who_has_taken_the_port_is_not_the_server(void **state)
+{
+    static struct cluster other;
+
+    (void)state;
+    init_job("lr=1");
+    cluster_kill(&c, 1);
+    cluster_start(&other, 1, 2);
+    cluster_kill(&other, 0);
+    other.port[0] = c.port[1];
+    cluster_restart(&other, 0);
+    for (unsigned rank = 0; rank < c.workers; rank++) {
+        start_round(rank, 0);
+    }
+    expect_error(c.kv[0], kvw_wait_all(c.kv[0], 1000), KVW_ETIMEOUT,
+                 "server 0 answers there", NULL);
+    c.port[1] = 0;
+    cluster_restart(&c, 1);
+    wait_all();
+    expect_weights(1);
+    cluster_stop(&other);
+}
+
 static void test_cut_connections_change_no_bit(void **state)
 {
     (void)state;
@@ -422,6 +446,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_killed_servers_change_no_bit, set_up_two),
         TEST(test_a_server_that_comes_back_elsewhere_is_found, set_up_two),
+        TEST(test_who_has_taken_the_port_is_not_the_server, set_up_two),
         TEST(test_cut_connections_change_no_bit, set_up_two),
         TEST(test_async_pushes_are_applied_once_through_kills, set_up_async),
         TEST(test_everything_else_survives_kills_too, set_up_alone),

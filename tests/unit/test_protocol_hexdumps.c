@@ -87,7 +87,9 @@ static const struct message_listing listings[] = {
 
 static struct message messages[] = {
     {.kind = MESSAGE_WELCOME,
-     .welcome = {.arena_id = UINT64_C(0x0123456789abcdef), .rank = 3}},
+     .welcome = {.arena_id = UINT64_C(0x0123456789abcdef),
+                 .rank = 3,
+                 .server = 1}},
     {.kind = MESSAGE_ERROR,
      .error = {.status = KV_EINVAL,
                .text = "its next is 3",
