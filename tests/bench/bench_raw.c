@@ -136,9 +136,9 @@ void bench_raw_start(struct bench_raw *r, size_t bytes)
 
 void bench_raw_stop(struct bench_raw *r)
 {
+    bench_end(r->pid, SIGKILL); /* It takes an end of the link for a fault. */
     close(r->fd);
     close(r->reverse);
-    bench_end(r->pid, SIGKILL);
     free(r->buffer);
 }
 
