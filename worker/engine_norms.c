@@ -1,27 +1,15 @@
-/* Norms of a whole key: what its slices have measured is added up here, since
- * a worker has links to all of them, and the totals go back to each. Every
- * rank that pushed does the same, and comes to the same bits: the sums are
- * added in the slices' order. Sums of a push are kept until all of its slices
- * are committed, for a slice whose server died may ask again; it has other sums
- * then, if a rank has joined the round since. A slice whose push is over
- * without having told, since it was refused or came before the optimizer did,
- * will never tell: the others go on without it. */
+/* Norms of a whole key for the ops that push it: norms.h says how. */
 #include <inttypes.h>
-#include <string.h>
 
 #include "common/base/mem.h"
 #include "worker/engine_core.h"
+#include "worker/norms.h"
 
 struct key_norms {
     struct key_norms *next; /* Of the op. */
     struct key *key;
-    bool partial;                 /* It was said that a slice has none. */
-    uint32_t have[KV_PASSES_MAX]; /* Slices that have told. */
-    double total[KV_PASSES_MAX][KV_NORMS_MAX];
-    struct slice_norms {
-        bool told[KV_PASSES_MAX];
-        double sum[KV_PASSES_MAX][KV_NORMS_MAX];
-    } slices[];
+    struct norms *norms;
+    bool partial; /* It was said that a slice has none. */
 };
 
 static struct key_norms *find(const struct kvw_op *op, const struct key *key)
@@ -33,6 +21,22 @@ static struct key_norms *find(const struct kvw_op *op, const struct key *key)
     }
     return n;
 }
+
+/* To the slices that wait for them. */
+static void send_totals(const struct key_norms *n, const struct kvw_op *op,
+                        uint32_t pass)
+{
+    for (uint32_t i = 0; i < n->key->slice_count; i++) {
+        const struct part *push = courier_sent_push(&n->key->slices[i]);
+
+        if (push != NULL && push->owner == op) {
+            courier_totals(&n->key->slices[i], pass,
+                           norms_totals(n->norms, pass));
+        }
+    }
+}
+
+/* --- Slices that are over ------------------------------------------------- */
 
 static void log_partial(const struct engine *e, struct key_norms *n)
 {
@@ -48,77 +52,57 @@ static void log_partial(const struct engine *e, struct key_norms *n)
     }
 }
 
-/* That slice will not tell: what it has not told counts as zero. */
-static void close_slice(const struct engine *e, struct key_norms *n,
-                        uint32_t index, uint32_t pass)
+/* Rules of one pass never tell the second, and of those nobody waits for it. */
+static void close_slice(const struct engine *e, const struct kvw_op *op,
+                        struct key_norms *n, uint32_t index)
 {
-    if (pass == 0) {
-        log_partial(e, n);
+    for (uint32_t pass = 0; pass < KV_PASSES_MAX; pass++) {
+        bool told;
+
+        if (norms_close(n->norms, index, pass, &told) == NORMS_ALL) {
+            send_totals(n, op, pass);
+        }
+        if (pass == 0 && !told) {
+            log_partial(e, n);
+        }
     }
-    n->slices[index].told[pass] = true;
-    n->have[pass]++;
 }
 
-static struct key_norms *norms_of(const struct engine *e, struct kvw_op *op,
-                                  struct key *key, const struct part *asking)
+void engine_norms_over(const struct engine *e, const struct kvw_op *op,
+                       const struct slice *slice)
 {
+    const struct key *key = slice->owner;
     struct key_norms *n = find(op, key);
 
     if (n != NULL) {
-        return n;
+        close_slice(e, op, n, (uint32_t)(slice - key->slices));
     }
-    n = mem_zalloc(1, sizeof *n + key->slice_count * sizeof n->slices[0]);
+}
+
+/* --- Slices that tell ----------------------------------------------------- */
+
+static struct key_norms *begin(const struct engine *e, struct kvw_op *op,
+                               struct key *key, const struct part *asking)
+{
+    struct key_norms *n = mem_zalloc(1, sizeof *n);
+
     if (n == NULL) {
+        return NULL;
+    }
+    n->norms = norms_new(key->slice_count);
+    if (n->norms == NULL) {
+        mem_free(n);
         return NULL;
     }
     n->key = key;
     n->next = op->norms;
     op->norms = n;
     for (uint32_t i = 0; i < key->slice_count; i++) {
-        for (uint32_t pass = 0; pass < KV_PASSES_MAX; pass++) {
-            if (engine_push_is_over(asking, i)) {
-                close_slice(e, n, i, pass);
-            }
+        if (engine_push_is_over(asking, i)) {
+            close_slice(e, op, n, i);
         }
     }
     return n;
-}
-
-void engine_norms_free(struct kvw_op *op)
-{
-    while (op->norms != NULL) {
-        struct key_norms *n = op->norms;
-
-        op->norms = n->next;
-        mem_free(n);
-    }
-}
-
-static void add_up(struct key_norms *n, uint32_t pass)
-{
-    memset(n->total[pass], 0, sizeof n->total[pass]);
-    for (uint32_t i = 0; i < n->key->slice_count; i++) {
-        for (unsigned j = 0; j < KV_NORMS_MAX; j++) {
-            n->total[pass][j] += n->slices[i].sum[pass][j];
-        }
-    }
-}
-
-/* To all that wait, if all have told. */
-static void send_totals(struct key_norms *n, const struct kvw_op *op,
-                        uint32_t pass)
-{
-    if (n->have[pass] < n->key->slice_count) {
-        return;
-    }
-    add_up(n, pass);
-    for (uint32_t i = 0; i < n->key->slice_count; i++) {
-        const struct part *push = courier_sent_push(&n->key->slices[i]);
-
-        if (push != NULL && push->owner == op) {
-            courier_totals(&n->key->slices[i], pass, n->total[pass]);
-        }
-    }
 }
 
 void engine_norms(struct route *r, const struct slice *slice,
@@ -128,44 +112,35 @@ void engine_norms(struct route *r, const struct slice *slice,
     struct key *key = slice->owner;
     const struct part *push = courier_sent_push(slice);
     struct kvw_op *op = push->owner;
-    struct key_norms *n = norms_of(e, op, key, push);
-    struct slice_norms *s;
+    struct key_norms *n = find(op, key);
     uint32_t pass = m->norms.pass;
+    enum norms_next next;
 
+    n = n == NULL ? begin(e, op, key, push) : n;
     if (n == NULL) {
-        log_error("rank %u: out of memory for norms: the connection starts "
-                  "anew, and the server asks again",
+        log_error("rank %" PRIu32
+                  ": out of memory for norms: the connection starts anew, and "
+                  "the server asks again",
                   e->job.rank);
         route_restart(r);
         return;
     }
-    s = &n->slices[slice - key->slices];
-    if (s->told[pass]) {
-        /* It was restarted, and has not heard the total. */
-        memcpy(s->sum[pass], m->norms.sum, sizeof s->sum[pass]);
-        if (n->have[pass] == key->slice_count) {
-            add_up(n, pass);
-            courier_totals(slice, pass, n->total[pass]);
-        }
-        return;
+    next = norms_tell(n->norms, (uint32_t)(slice - key->slices), pass,
+                      m->norms.sum);
+    if (next == NORMS_ALL) {
+        send_totals(n, op, pass);
+    } else if (next == NORMS_ONE) {
+        courier_totals(slice, pass, norms_totals(n->norms, pass));
     }
-    s->told[pass] = true;
-    memcpy(s->sum[pass], m->norms.sum, sizeof s->sum[pass]);
-    n->have[pass]++;
-    send_totals(n, op, pass);
 }
 
-void engine_norms_over(const struct engine *e, const struct kvw_op *op,
-                       const struct slice *slice)
+void engine_norms_free(struct kvw_op *op)
 {
-    struct key *key = slice->owner;
-    struct key_norms *n = find(op, key);
-    uint32_t index = (uint32_t)(slice - key->slices);
+    while (op->norms != NULL) {
+        struct key_norms *n = op->norms;
 
-    for (uint32_t pass = 0; n != NULL && pass < KV_PASSES_MAX; pass++) {
-        if (!n->slices[index].told[pass]) {
-            close_slice(e, n, index, pass);
-            send_totals(n, op, pass);
-        }
+        op->norms = n->next;
+        norms_free(n->norms);
+        mem_free(n);
     }
 }

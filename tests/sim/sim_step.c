@@ -255,6 +255,9 @@ static void op_done(struct sim_worker *w, const struct sim_op *op,
     w->unanswered--;
     if (!p->pull) {
         expect_told(w, op);
+        if (w->sim->plan.measured) {
+            sim_norms_over(w, op->slice, round);
+        }
         return;
     }
     wrong =

@@ -71,40 +71,55 @@ static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
 }
 
 static void send_totals(struct sim_worker *w, uint32_t slice, uint64_t round,
-                        uint32_t pass, const double *totals)
+                        uint32_t pass)
 {
     const struct slice *s = sim_slice(w, slice);
     const struct part *push = courier_sent_push(s);
 
     if (push != NULL && push->round == round) {
-        courier_totals(s, pass, totals);
+        courier_totals(s, pass, norms_totals(w->norms[slice / 2][round], pass));
     }
 }
 
-/* As engine_norms.c. Of a slice that was told before, the newest counts. */
+/* As engine_norms.c. */
 static void on_norms(void *ctx, const struct slice *slice,
                      const struct message *m)
 {
     struct sim_worker *w = ((struct sim_lane *)ctx)->worker;
     uint32_t i = sim_index_of(w, slice), pass = m->norms.pass;
     uint32_t first = i & ~1u, count = plan_key_slices(&w->sim->plan, i);
-    struct sim_norms *n = &w->norms[i / 2][m->norms.round];
-    bool again = n->told[i % 2][pass];
-    double totals[KV_NORMS_MAX] = {0};
+    struct norms **n = &w->norms[i / 2][m->norms.round];
+    enum norms_next next;
 
-    n->told[i % 2][pass] = true;
-    memcpy(n->sum[i % 2][pass], m->norms.sum, sizeof m->norms.sum);
+    *n = *n == NULL ? norms_new(count) : *n;
+    KV_CHECK(*n != NULL);
+    next = norms_tell(*n, i % 2, pass, m->norms.sum);
     for (uint32_t k = 0; k < count; k++) {
-        if (!n->told[k][pass]) {
-            return;
-        }
-        for (unsigned j = 0; j < KV_NORMS_MAX; j++) {
-            totals[j] += n->sum[k][pass][j];
+        if (next == NORMS_ALL || (next == NORMS_ONE && first + k == i)) {
+            send_totals(w, first + k, m->norms.round, pass);
         }
     }
-    for (uint32_t k = 0; k < count; k++) {
-        if (!again || first + k == i) {
-            send_totals(w, first + k, m->norms.round, pass, totals);
+}
+
+/* They have all been told, or there were no norms. */
+void sim_norms_over(struct sim_worker *w, uint32_t slice, uint64_t round)
+{
+    struct norms *n = w->norms[slice / 2][round];
+    bool told;
+
+    if (n != NULL &&
+        (norms_close(n, slice % 2, 0, &told) != NORMS_NONE || !told)) {
+        sim_fail(w->sim,
+                 "rank %u slice %u round %u: was committed without norms",
+                 w->rank, slice, (unsigned)round);
+    }
+}
+
+static void free_norms(struct sim_worker *w)
+{
+    for (size_t key = 0; key < PLAN_SLICES_MAX / 2; key++) {
+        for (size_t round = 0; round <= PLAN_ROUNDS_MAX; round++) {
+            norms_free(w->norms[key][round]);
         }
     }
 }
@@ -302,6 +317,7 @@ void sim_worker_audit(struct sim_worker *w)
         }
         courier_free(w->lanes[i].courier);
     }
+    free_norms(w);
     bufpool_fini(&w->buffers);
     if (sim_heap_live(w->process) != 0) {
         sim_fail(w->sim, "rank %u leaks %zu pieces of memory", w->rank,

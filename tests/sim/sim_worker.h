@@ -15,6 +15,7 @@
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_plan.h"
 #include "worker/courier.h"
+#include "worker/norms.h"
 
 enum sim_app {
     SIM_APP_OPENING,
@@ -35,12 +36,6 @@ struct sim_op {
     uint32_t set;        /* Of rows. */
     struct part_rows rows;
     int64_t row_numbers[PLAN_ROWS_MAX];
-};
-
-/* What the slices of a key have measured of a round. */
-struct sim_norms {
-    bool told[2][KV_PASSES_MAX];
-    double sum[2][KV_PASSES_MAX][KV_NORMS_MAX];
 };
 
 /* What outlives a crash: the app's checkpoint of its last whole step. */
@@ -85,7 +80,8 @@ struct sim_worker {
     struct sim_op ops[PLAN_SLICES_MAX][PLAN_OPS_MAX];
     uint32_t next_op[PLAN_SLICES_MAX];
     uint32_t left, unanswered; /* Ops of the step. */
-    struct sim_norms norms[PLAN_SLICES_MAX / 2][PLAN_ROUNDS_MAX + 1];
+    /* By key and round; owned. */
+    struct norms *norms[PLAN_SLICES_MAX / 2][PLAN_ROUNDS_MAX + 1];
     uint64_t stalls;
 };
 
@@ -107,6 +103,9 @@ void sim_worker_crash(struct sim_worker *w);
 /* End in good order. */
 void sim_worker_audit(struct sim_worker *w);
 void sim_worker_free_saved(struct sim_worker *w);
+
+/* A push of this round is done. */
+void sim_norms_over(struct sim_worker *w, uint32_t slice, uint64_t round);
 
 /* Each does one thing, or says that there is none to do. */
 bool sim_worker_app(struct sim_worker *w);
