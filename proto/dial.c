@@ -94,6 +94,10 @@ static void refused(struct dial *d, enum kv_status status)
              version, (unsigned)h->version_min, (unsigned)h->version_max);
     } else if (status == KV_EPROTO) {
         fail(d, status, "what answers there is no kvstored");
+    } else if (status == KV_EAGAIN) {
+        fail(d, status, "the root has not taken it in yet");
+    } else if (status == KV_EDATALOSS) {
+        fail(d, status, "the root says that it has lost its state");
     } else {
         fail(d, status, "refused: %s", kv_strstatus(status));
     }

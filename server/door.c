@@ -93,13 +93,14 @@ static void leave(struct visitor *v)
     uv_close((uv_handle_t *)&v->tcp, on_visitor_closed);
 }
 
+/* Without a reason: nothing that a log need tell. */
 static void refuse(struct visitor *v, const char *reason)
 {
     struct door *d = v->door;
     char peer[ADDRESS_TEXT_MAX];
 
     d->counts.refused++;
-    if (log_allow(&d->refusals, uv_now(d->wake.loop))) {
+    if (reason != NULL && log_allow(&d->refusals, uv_now(d->wake.loop))) {
         address_format(&v->peer, peer, sizeof peer);
         log_warn("connection from %s refused: %s", peer, reason);
     }
@@ -238,7 +239,7 @@ static void on_hello(struct visitor *v)
     if (!challenge(v, status)) {
         refuse(v, "it does not read");
     } else if (status != KV_OK) {
-        refuse(v, reason);
+        refuse(v, status == KV_EAGAIN ? NULL : reason);
     } else {
         v->state = PROOF;
     }

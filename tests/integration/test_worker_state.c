@@ -34,6 +34,7 @@ static void expect_lost(unsigned index)
     assert_int_equal(cluster_try_open(&c, 0, "dist_sync", "timeout=20"),
                      KVW_EDATALOSS);
     expect_text(kvw_error(NULL), server);
+    expect_text(kvw_error(NULL), "lost its state");
 }
 
 static void expect_in_log(unsigned index, const char *what)
