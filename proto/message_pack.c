@@ -6,7 +6,7 @@
 
 /* --- Control link -------------------------------------------------------- */
 
-static void fill_welcome(const struct message *m, struct parts *p,
+static void pack_welcome(const struct message *m, struct parts *p,
                          Kv__Envelope *env)
 {
     kv__welcome__init(&p->welcome);
@@ -16,7 +16,7 @@ static void fill_welcome(const struct message *m, struct parts *p,
     env->welcome = &p->welcome;
 }
 
-static void fill_error(const struct message *m, struct parts *p,
+static void pack_error(const struct message *m, struct parts *p,
                        Kv__Envelope *env)
 {
     kv__error__init(&p->error);
@@ -29,14 +29,14 @@ static void fill_error(const struct message *m, struct parts *p,
     env->error = &p->error;
 }
 
-static void fill_ok(const struct message *m, struct parts *p, Kv__Envelope *env)
+static void pack_ok(const struct message *m, struct parts *p, Kv__Envelope *env)
 {
     (void)m;
     kv__ok__init(&p->ok);
     env->ok = &p->ok;
 }
 
-static void fill_join(const struct message *m, struct parts *p,
+static void pack_join(const struct message *m, struct parts *p,
                       Kv__Envelope *env)
 {
     kv__join__init(&p->join);
@@ -44,7 +44,7 @@ static void fill_join(const struct message *m, struct parts *p,
     env->join = &p->join;
 }
 
-static void fill_joined(const struct message *m, struct parts *p,
+static void pack_joined(const struct message *m, struct parts *p,
                         Kv__Envelope *env)
 {
     kv__joined__init(&p->joined);
@@ -59,7 +59,7 @@ static void fill_joined(const struct message *m, struct parts *p,
     env->joined = &p->joined;
 }
 
-static void fill_enlist(const struct message *m, struct parts *p,
+static void pack_enlist(const struct message *m, struct parts *p,
                         Kv__Envelope *env)
 {
     kv__enlist__init(&p->enlist);
@@ -79,7 +79,7 @@ void pack_name(const char *name, ProtobufCBinaryData *out)
     }
 }
 
-static void fill_key(const struct message *m, struct parts *p,
+static void pack_key(const struct message *m, struct parts *p,
                      Kv__Envelope *env)
 {
     KV_CHECK(m->key.dims <= KV_DIMS_MAX);
@@ -93,7 +93,7 @@ static void fill_key(const struct message *m, struct parts *p,
     env->key = &p->key;
 }
 
-static void fill_placed(const struct message *m, struct parts *p,
+static void pack_placed(const struct message *m, struct parts *p,
                         Kv__Envelope *env)
 {
     kv__placed__init(&p->placed);
@@ -104,7 +104,7 @@ static void fill_placed(const struct message *m, struct parts *p,
     env->placed = &p->placed;
 }
 
-static void fill_barrier(const struct message *m, struct parts *p,
+static void pack_barrier(const struct message *m, struct parts *p,
                          Kv__Envelope *env)
 {
     kv__barrier__init(&p->barrier);
@@ -112,7 +112,7 @@ static void fill_barrier(const struct message *m, struct parts *p,
     env->barrier = &p->barrier;
 }
 
-static void fill_leave(const struct message *m, struct parts *p,
+static void pack_leave(const struct message *m, struct parts *p,
                        Kv__Envelope *env)
 {
     (void)m;
@@ -120,7 +120,7 @@ static void fill_leave(const struct message *m, struct parts *p,
     env->leave = &p->leave;
 }
 
-static void fill_dead(const struct message *m, struct parts *p,
+static void pack_dead(const struct message *m, struct parts *p,
                       Kv__Envelope *env)
 {
     kv__dead__init(&p->dead);
@@ -129,7 +129,7 @@ static void fill_dead(const struct message *m, struct parts *p,
     env->dead = &p->dead;
 }
 
-static void fill_dead_count(const struct message *m, struct parts *p,
+static void pack_dead_count(const struct message *m, struct parts *p,
                             Kv__Envelope *env)
 {
     kv__dead_count__init(&p->dead_count);
@@ -137,7 +137,7 @@ static void fill_dead_count(const struct message *m, struct parts *p,
     env->dead_count = &p->dead_count;
 }
 
-static void fill_ping(const struct message *m, struct parts *p,
+static void pack_ping(const struct message *m, struct parts *p,
                       Kv__Envelope *env)
 {
     (void)m;
@@ -145,7 +145,7 @@ static void fill_ping(const struct message *m, struct parts *p,
     env->ping = &p->ping;
 }
 
-static void fill_list(const struct message *m, struct parts *p,
+static void pack_list(const struct message *m, struct parts *p,
                       Kv__Envelope *env)
 {
     kv__list__init(&p->list);
@@ -153,7 +153,7 @@ static void fill_list(const struct message *m, struct parts *p,
     env->list = &p->list;
 }
 
-static void fill_delete(const struct message *m, struct parts *p,
+static void pack_delete(const struct message *m, struct parts *p,
                         Kv__Envelope *env)
 {
     kv__delete__init(&p->delete);
@@ -164,7 +164,7 @@ static void fill_delete(const struct message *m, struct parts *p,
     env->delete_ = &p->delete;
 }
 
-static void fill_waiting(const struct message *m, struct parts *p,
+static void pack_waiting(const struct message *m, struct parts *p,
                          Kv__Envelope *env)
 {
     kv__waiting__init(&p->waiting);
@@ -175,17 +175,17 @@ static void fill_waiting(const struct message *m, struct parts *p,
 
 /* --- Public -------------------------------------------------------------- */
 
-static const fill_fn fills[] = {
-    [MESSAGE_WELCOME] = fill_welcome,
-    [MESSAGE_ERROR] = fill_error,
-    [MESSAGE_OK] = fill_ok,
-    [MESSAGE_JOIN] = fill_join,
-    [MESSAGE_JOINED] = fill_joined,
-    [MESSAGE_ENLIST] = fill_enlist,
-    [MESSAGE_KEY] = fill_key,
-    [MESSAGE_PLACED] = fill_placed,
-    [MESSAGE_BARRIER] = fill_barrier,
-    [MESSAGE_LEAVE] = fill_leave,
+static const pack_fn packs[] = {
+    [MESSAGE_WELCOME] = pack_welcome,
+    [MESSAGE_ERROR] = pack_error,
+    [MESSAGE_OK] = pack_ok,
+    [MESSAGE_JOIN] = pack_join,
+    [MESSAGE_JOINED] = pack_joined,
+    [MESSAGE_ENLIST] = pack_enlist,
+    [MESSAGE_KEY] = pack_key,
+    [MESSAGE_PLACED] = pack_placed,
+    [MESSAGE_BARRIER] = pack_barrier,
+    [MESSAGE_LEAVE] = pack_leave,
     [MESSAGE_OPEN] = pack_open,
     [MESSAGE_OPENED] = pack_opened,
     [MESSAGE_PUSH] = pack_push,
@@ -199,13 +199,13 @@ static const fill_fn fills[] = {
     [MESSAGE_TOTALS] = pack_norms,
     [MESSAGE_MEMBER] = pack_member,
     [MESSAGE_ROUNDS] = pack_rounds,
-    [MESSAGE_DEAD] = fill_dead,
-    [MESSAGE_DEAD_COUNT] = fill_dead_count,
-    [MESSAGE_PING] = fill_ping,
+    [MESSAGE_DEAD] = pack_dead,
+    [MESSAGE_DEAD_COUNT] = pack_dead_count,
+    [MESSAGE_PING] = pack_ping,
     [MESSAGE_SKIPPED] = pack_skipped,
-    [MESSAGE_WAITING] = fill_waiting,
-    [MESSAGE_LIST] = fill_list,
-    [MESSAGE_DELETE] = fill_delete,
+    [MESSAGE_WAITING] = pack_waiting,
+    [MESSAGE_LIST] = pack_list,
+    [MESSAGE_DELETE] = pack_delete,
     [MESSAGE_DROP] = pack_drop,
     [MESSAGE_VERSION] = pack_version,
     [MESSAGE_VERSIONED] = pack_versioned,
@@ -236,6 +236,6 @@ enum kv_status message_pack(const struct message *m, void *out, size_t capacity,
     }
     kv__envelope__init(&env);
     env.body_case = (Kv__Envelope__BodyCase)m->kind;
-    fills[m->kind](m, &parts, &env);
+    packs[m->kind](m, &parts, &env);
     return pack_envelope(&env, out, capacity, size);
 }

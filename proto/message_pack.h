@@ -54,7 +54,7 @@ struct parts {
     protobuf_c_boolean connected[KV_MISSING_MAX];
 };
 
-typedef void (*fill_fn)(const struct message *m, struct parts *p,
+typedef void (*pack_fn)(const struct message *m, struct parts *p,
                         Kv__Envelope *env);
 
 /* NULL: none, the key is a number. */

@@ -16,8 +16,9 @@
 #define INSECURE_LINE_MS 60000
 #define SHARD_ARENA_INITIAL ((size_t)1 << 20)
 #define ROOT_ARENA_INITIAL ((size_t)256 << 10)
+#define ROOT_ARENA_MAX ((size_t)16 << 30) /* Address space. */
+
 #define STATE_FACTOR UINT64_C(0x9e3779b97f4a7c15) /* So that order counts. */
-#define ROOT_ARENA_MAX ((size_t)16 << 30)         /* Address space. */
 
 static bool is_root(const struct daemon *d)
 {
@@ -119,8 +120,7 @@ static int open_door(struct daemon *d)
                                  .epoch = arena_life(d->shards[0].arena),
                                  .shards = d->shard_count,
                                  .workers = (uint32_t)c->workers,
-                                 .root = is_root(d),
-                                 .gate = gate_of(d)};
+                                 .root = is_root(d)};
     int fd = d->listen_fd;
 
     memcpy(config.job, c->job, sizeof config.job);
@@ -132,6 +132,7 @@ static int open_door(struct daemon *d)
                   sizeof d->error) != KV_OK) {
         return DAEMON_EXIT_START;
     }
+    door_gate(&d->door, gate_of(d));
     return 0;
 }
 

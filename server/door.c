@@ -93,14 +93,14 @@ static void leave(struct visitor *v)
     uv_close((uv_handle_t *)&v->tcp, on_visitor_closed);
 }
 
-/* Without a reason: nothing that a log need tell. */
+/* For no reason: nothing that a log need tell. */
 static void refuse(struct visitor *v, const char *reason)
 {
     struct door *d = v->door;
     char peer[ADDRESS_TEXT_MAX];
 
     d->counts.refused++;
-    if (reason != NULL && log_allow(&d->refusals, uv_now(d->wake.loop))) {
+    if (reason[0] != '\0' && log_allow(&d->refusals, uv_now(d->wake.loop))) {
         address_format(&v->peer, peer, sizeof peer);
         log_warn("connection from %s refused: %s", peer, reason);
     }
@@ -174,9 +174,11 @@ static void keep_host_small(struct door *d, const struct sockaddr_storage *host)
 /* --- Hello --------------------------------------------------------------- */
 
 /* A refusal that the client is told: a status for its Challenge. */
-static enum kv_status judge(const struct door_config *c, const struct hello *h,
+static enum kv_status judge(const struct door *d, const struct hello *h,
                             char *reason, size_t size)
 {
+    const struct door_config *c = &d->config;
+
     if (h->version_min > KV_VERSION_MAX || h->version_max < KV_VERSION_MIN) {
         snprintf(reason, size,
                  "it speaks protocol versions %u to %u, this server %u to %u",
@@ -203,11 +205,11 @@ static enum kv_status judge(const struct door_config *c, const struct hello *h,
                  c->workers);
         return KV_EMISMATCH;
     }
-    if (c->gate != KV_OK) {
+    if (d->gate != KV_OK && d->gate != KV_EAGAIN) {
         snprintf(reason, size, "the root has not taken this server in: %s",
-                 kv_strstatus(c->gate));
+                 kv_strstatus(d->gate));
     }
-    return c->gate;
+    return d->gate;
 }
 
 /* 88 bytes into an empty socket buffer: all of it, or a dead peer. */
@@ -235,11 +237,11 @@ static void on_hello(struct visitor *v)
         refuse(v, "it does not speak this protocol");
         return;
     }
-    status = judge(&v->door->config, &v->hello, reason, sizeof reason);
+    status = judge(v->door, &v->hello, reason, sizeof reason);
     if (!challenge(v, status)) {
         refuse(v, "it does not read");
     } else if (status != KV_OK) {
-        refuse(v, status == KV_EAGAIN ? NULL : reason);
+        refuse(v, reason);
     } else {
         v->state = PROOF;
     }
@@ -438,7 +440,7 @@ enum kv_status door_open(struct door *d, uv_loop_t *loop,
 
 void door_gate(struct door *d, enum kv_status gate)
 {
-    d->config.gate = gate;
+    d->gate = gate;
 }
 
 void door_close(struct door *d, door_closed_fn closed)

@@ -40,8 +40,7 @@ struct door_config {
     uint8_t job[HANDSHAKE_JOB_SIZE];
     uint64_t epoch; /* Life of this server. */
     uint32_t shards, workers;
-    bool root;           /* Has a control service. */
-    enum kv_status gate; /* What workers are told at the shards; KV_OK: in. */
+    bool root; /* Has a control service. */
     /* Limits; limits.h has those of the daemon. */
     unsigned unproven_max, unproven_per_host_max;
     uint64_t deadline_ms, silent_ms;
@@ -59,6 +58,7 @@ struct door {
     struct door_counts counts;
     /* Private. */
     struct door_config config;
+    enum kv_status gate;
     door_admit_fn admit;
     door_closed_fn closed;
     uv_tcp_t listener;
@@ -78,7 +78,8 @@ KV_MUST_CHECK enum kv_status door_open(struct door *d, uv_loop_t *loop,
                                        int bound_fd, door_admit_fn admit,
                                        char *error, size_t error_size);
 
-/* From the next visitor on. */
+/* What workers who look for a shard are told from the next one on; KV_OK, as at
+ * first, lets them in. Of KV_EAGAIN the log does not tell. */
 void door_gate(struct door *d, enum kv_status gate);
 
 /* No further admit() from here on. */

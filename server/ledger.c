@@ -82,7 +82,10 @@ static enum kv_status restore(struct roster *r, uint32_t kind,
     const struct rank_record *k = block;
 
     if (kind == RECORD_SERVER && s->index < r->servers && s->shards > 0) {
-        roster_restore_server(r, s->index, s->address, s->shards, s->state);
+        roster_restore_server(r, &(struct roster_offer){.index = s->index,
+                                                        .shards = s->shards,
+                                                        .address = s->address,
+                                                        .state = s->state});
     } else if (kind == RECORD_RANK && k->rank < r->workers) {
         roster_restore_rank(r, k->rank, k->incarnation, k->token, k->left != 0);
     } else if (kind != RECORD_KEY) {

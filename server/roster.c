@@ -88,16 +88,15 @@ static void name(struct enumeration *e, uint32_t number, const char *note)
 
 /* --- Servers ------------------------------------------------------------- */
 
-void roster_restore_server(struct roster *r, uint32_t index,
-                           const char *address, uint32_t shards, uint64_t state)
+void roster_restore_server(struct roster *r, const struct roster_offer *o)
 {
-    struct roster_server *s = &r->server[index];
+    struct roster_server *s = &r->server[o->index];
 
-    KV_CHECK(index < r->servers && shards > 0);
+    KV_CHECK(o->index < r->servers && o->shards > 0);
     r->enlisted += s->shards == 0;
-    s->shards = shards;
-    s->state = state;
-    snprintf(s->address, sizeof s->address, "%s", address);
+    s->shards = o->shards;
+    s->state = o->state;
+    snprintf(s->address, sizeof s->address, "%s", o->address);
 }
 
 /* Is it what the root remembers? */
@@ -185,7 +184,7 @@ enum kv_status roster_enlist(struct roster *r, const struct roster_offer *o,
     *changed = s->shards == 0 || s->state != o->state ||
                strcmp(s->address, o->address) != 0;
     if (*changed) {
-        roster_restore_server(r, o->index, o->address, o->shards, o->state);
+        roster_restore_server(r, o);
     }
     return KV_OK;
 }

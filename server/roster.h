@@ -121,9 +121,7 @@ void roster_missing_ranks(const struct roster *r, char *out, size_t size);
 /* --- Recovery ------------------------------------------------------------ */
 
 /* What a restarted root knows; no checks. */
-void roster_restore_server(struct roster *r, uint32_t index,
-                           const char *address, uint32_t shards,
-                           uint64_t state);
+void roster_restore_server(struct roster *r, const struct roster_offer *offer);
 void roster_restore_rank(struct roster *r, uint32_t rank, uint64_t incarnation,
                          uint64_t token, bool left);
 

@@ -217,12 +217,14 @@ void shard_untangle(struct shard *s, const bool *blocked);
 /* For every slice, in force from its next round on. The same optimizer with
  * the same parameters changes nothing, not even what shard_hyper() has changed
  * since; another one starts with fresh state. */
-KV_MUST_CHECK enum kv_status
-shard_check_optimizer(const struct shard *s, const struct kv_optim_spec *spec,
-                      char *error, size_t error_size); /* Could it be set? */
 KV_MUST_CHECK enum kv_status shard_optimizer(struct shard *s,
                                              const struct kv_optim_spec *spec,
                                              char *error, size_t error_size);
+
+/* What shard_optimizer() would say; nothing is set. */
+KV_MUST_CHECK enum kv_status
+shard_check_optimizer(const struct shard *s, const struct kv_optim_spec *spec,
+                      char *error, size_t error_size);
 
 /* A number of the optimizer, lr_mult or wd_mult, for all slices or for one
  * (KV_HYPER_ALL_MAX, KV_HYPER_OWN_MAX); all state is kept. In force from that

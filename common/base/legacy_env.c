@@ -6,6 +6,8 @@
 #include <string.h>
 
 #define NAME_MAX_SIZE 64
+#define ROOT_HOST "DMLC_PS_ROOT_URI"
+#define ROOT_PORT "DMLC_PS_ROOT_PORT"
 #define MORE_SIZE 40 /* Kept free for "and N more". */
 
 /* Variables that do the same kind of thing. */
@@ -76,12 +78,19 @@ static bool next_word(const char **names, char word[NAME_MAX_SIZE])
     return true;
 }
 
+static bool is_set(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && *value != '\0';
+}
+
 static bool asks_for_something(const char *name, const char *fine)
 {
     const char *value = getenv(name);
     char word[NAME_MAX_SIZE];
 
-    if (value == NULL || *value == '\0' || strcmp(value, "0") == 0) {
+    if (!is_set(name) || strcmp(value, "0") == 0) {
         return false;
     }
     while (fine != NULL && next_word(&fine, word)) {
@@ -114,23 +123,16 @@ static size_t text_of_group(const struct group *g, enum legacy_side side,
     return count;
 }
 
-static bool is_set(const char *name)
-{
-    const char *value = getenv(name);
-
-    return value != NULL && *value != '\0';
-}
-
 /* An address is both: a half of one leads nowhere. How many. */
 static size_t text_of_half_root(char *out, size_t size)
 {
-    static const char host[] = "DMLC_PS_ROOT_URI", port[] = "DMLC_PS_ROOT_PORT";
+    bool host = is_set(ROOT_HOST);
 
-    if (is_set(host) == is_set(port)) {
+    if (host == is_set(ROOT_PORT)) {
         return 0;
     }
-    snprintf(out, size, "%s (%s is not set)", is_set(host) ? host : port,
-             is_set(host) ? port : host);
+    snprintf(out, size, "%s (%s is not set)", host ? ROOT_HOST : ROOT_PORT,
+             host ? ROOT_PORT : ROOT_HOST);
     return 1;
 }
 
@@ -171,10 +173,9 @@ void legacy_env_warn(enum legacy_side side)
 
 bool legacy_env_root(char *out, size_t size)
 {
-    const char *host = getenv("DMLC_PS_ROOT_URI");
-    const char *port = getenv("DMLC_PS_ROOT_PORT");
+    const char *host = getenv(ROOT_HOST), *port = getenv(ROOT_PORT);
 
-    if (!is_set("DMLC_PS_ROOT_URI") || !is_set("DMLC_PS_ROOT_PORT")) {
+    if (!is_set(ROOT_HOST) || !is_set(ROOT_PORT)) {
         return false;
     }
     snprintf(out, size, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host,
@@ -186,7 +187,7 @@ const char *legacy_env_level(void)
 {
     const char *value = getenv("PS_VERBOSE");
 
-    if (value == NULL || *value == '\0' || strcmp(value, "0") == 0) {
+    if (!is_set("PS_VERBOSE") || strcmp(value, "0") == 0) {
         return NULL;
     }
     return strcmp(value, "1") == 0 ? "info" : "debug";

@@ -208,17 +208,23 @@ static void test_what_this_server_does_not_have_is_refused(void **state)
     expect_refusal(f, &h, KV_EINVAL);
 }
 
-/* The root is not kept waiting: it has nothing to do with the shards. */
+/* Who looks for the root need not wait: it has nothing to do with shards. */
 static void test_workers_wait_until_the_gate_is_open(void **state)
 {
     struct fixture *f = *state;
     struct talk t;
     struct hello h;
 
-    f->config.gate = KV_EAGAIN;
     open_door(f);
     h = a_hello(f);
+    door_gate(&f->door, KV_EAGAIN);
     expect_refusal(f, &h, KV_EAGAIN);
+    h.target = HANDSHAKE_CONTROL;
+    assert_int_equal(greet(f, &t, &h, f->key), KV_OK);
+    prove(&t, f->key);
+    run_until(f, &f->admitted, 1);
+    close(t.fd);
+    h = a_hello(f);
     door_gate(&f->door, KV_EDATALOSS);
     expect_refusal(f, &h, KV_EDATALOSS);
     door_gate(&f->door, KV_OK);

@@ -192,22 +192,14 @@ static struct kvw_item counter(void)
     return item(kvw_str("counter"), &t);
 }
 
-static uint64_t bytes_sent(unsigned rank)
-{
-    struct kvw_stats stats;
-
-    expect_ok(c.kv[rank], kvw_get_stats(c.kv[rank], &stats, sizeof stats));
-    return stats.bytes_sent;
-}
-
 /* Returns when its server has it: what is sent later is answered later. */
 static void push_counter(unsigned rank)
 {
     struct kvw_item i = counter();
-    uint64_t before = bytes_sent(rank), version;
+    uint64_t before = stats_of(rank).bytes_sent, version;
 
     expect_ok(c.kv[rank], kvw_push(c.kv[rank], &i, 1, NULL, NULL));
-    while (bytes_sent(rank) == before) {
+    while (stats_of(rank).bytes_sent == before) {
     }
     expect_ok(c.kv[rank], kvw_get_version(c.kv[rank], i.key, &version));
 }

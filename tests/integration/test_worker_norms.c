@@ -239,14 +239,6 @@ static void test_a_key_may_be_larger_than_a_rank_may_hold(void **unused)
     free(gradient);
 }
 
-static struct kvw_stats stats_of(unsigned rank)
-{
-    struct kvw_stats stats;
-
-    expect_ok(c.kv[rank], kvw_get_stats(c.kv[rank], &stats, sizeof stats));
-    return stats;
-}
-
 static void *set_lamb(void *unused)
 {
     (void)unused;

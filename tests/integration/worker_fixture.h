@@ -100,6 +100,14 @@ static inline void wait_all(void)
     }
 }
 
+static inline struct kvw_stats stats_of(unsigned rank)
+{
+    struct kvw_stats stats;
+
+    expect_ok(c.kv[rank], kvw_get_stats(c.kv[rank], &stats, sizeof stats));
+    return stats;
+}
+
 #define TEST(name, how) cmocka_unit_test_setup_teardown(name, how, tear_down)
 
 #endif

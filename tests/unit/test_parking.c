@@ -162,8 +162,6 @@ static void test_nothing_is_left_behind_when_memory_ends(void **state)
     assert_ptr_equal(waiting_for(f, "w"), r);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static bool noticed(struct parking_guest *g, uint64_t id, uint64_t now_ms)
 {
     const struct parked *r = parking_notice(g, now_ms);
@@ -185,6 +183,8 @@ static void test_a_guest_hears_of_its_oldest_now_and_then(void **state)
     parking_remove(&f->p, &f->one, first);
     assert_true(noticed(&f->one, 2, 11100));
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {

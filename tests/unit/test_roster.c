@@ -311,8 +311,6 @@ static void test_a_server_may_move_but_not_change_its_shards(void **state)
     assert_int_equal(enlist(f, 0, "a:1", KV_SHARDS_MAX + 1), KV_EINVAL);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-
 static void expect_lost(struct fixture *f, uint32_t index, const char *text)
 {
     assert_int_equal(enlist(f, index, "a:1", 2), KV_EDATALOSS);
@@ -375,6 +373,8 @@ static void test_addresses_must_fit_into_a_message(void **state)
         roster_enlist(&r, &offer, false, &changed, error, sizeof error), KV_OK);
     roster_fini(&r);
 }
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
