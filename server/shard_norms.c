@@ -144,8 +144,9 @@ void shard_norms_again(struct shard *s, uint32_t rank, const struct entry *e,
                        uint64_t round)
 {
     const struct value *v = e->value;
+    uint64_t passes = e->slices > 1 && round == v->round ? v->passes : 0;
 
-    for (uint32_t pass = 0; round == v->round && pass < v->passes; pass++) {
+    for (uint32_t pass = 0; pass < passes; pass++) {
         s->events.norms(s->events.ctx, rank, e->slot, round, pass,
                         v->sums[pass]);
     }

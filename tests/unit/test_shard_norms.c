@@ -141,6 +141,31 @@ static void test_each_push_is_measured_in_async(void **state)
     }
 }
 
+/* Its rank may have missed them, and another slice may wait for the totals. A
+ * key of one slice needs nobody. */
+static void test_a_push_that_comes_again_has_its_sums_told_again(void **state)
+{
+    struct fixture *f = *state;
+    struct kv_optim_spec spec = set(f, "lans", "lr=0.1");
+
+    for (uint32_t halved = 0; halved < 2; halved++) {
+        struct pair p = {
+            .form = forms[0], .dtype = KV_F32, .halved = halved == 1};
+
+        begin(f, &p);
+        one_round(f, &p, &spec, 1);
+        push_dense(f, &p, 0, 1);
+        for (uint32_t pass = 0; halved == 1 && pass < 2; pass++) {
+            const struct seen *s = next_seen(f);
+
+            assert_true(s->norms);
+            assert_int_equal(s->pass, pass);
+        }
+        expect_ack(f, 0, p.slot[1], 1);
+        expect_silence(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +176,8 @@ int main(void)
              set_up_tables),
         TEST(test_state_of_another_optimizer_is_not_measured, set_up_tables),
         TEST(test_each_push_is_measured_in_async, set_up_tables_async),
+        TEST(test_a_push_that_comes_again_has_its_sums_told_again,
+             set_up_tables),
     };
 
     seed = chance_seed();
