@@ -168,6 +168,11 @@ void courier_codec(struct courier *c, const struct kv_codec *codec);
 KV_MUST_CHECK enum kv_status courier_add_slice(struct courier *c,
                                                struct slice *s);
 
+/* Slices of one key, before they are added: if a life of the rank was lost
+ * between the commits of a push, all go on from the one that is behind. The
+ * others have that push, and answer it at once. */
+void courier_level(struct slice *slices, uint32_t count);
+
 /* Before it is submitted: put slice `s` behind those of part `p`, if they can
  * go as one: small, of one form, side by side on their shard, and nothing else
  * of theirs on its way, but that the pushes before these pulls are one span,

@@ -266,6 +266,27 @@ static void test_rounds_are_of_the_slice_that_has_them(void **state)
     assert_int_equal(old[1].pushed, 0); /* Its slot is another's by now. */
 }
 
+/* The life before was lost between the commits of a push, or of several. */
+static void test_slices_of_a_key_go_on_from_the_one_behind(void **state)
+{
+    static const uint64_t stood[COUNT] = {7, NEXT + 5, 2 * NEXT + 6, 5};
+    static const uint64_t stand[COUNT] = {5, NEXT + 5, 2 * NEXT + 5, 5};
+    struct slice key[COUNT];
+
+    (void)state;
+    for (uint32_t i = 0; i < COUNT; i++) {
+        make(&key[i], i, stood[i]);
+    }
+    for (int twice = 0; twice < 2; twice++) {
+        courier_level(key, COUNT);
+        for (uint32_t i = 0; i < COUNT; i++) {
+            assert_int_equal(key[i].pushed, stand[i]);
+        }
+    }
+    courier_level(&key[1], 1);
+    assert_int_equal(key[1].pushed, NEXT + 5);
+}
+
 #define LIFE_TEST(name)                                                        \
     cmocka_unit_test_setup_teardown(name, set_up_slices, tear_down)
 
@@ -283,6 +304,7 @@ int main(void)
         LIFE_TEST(test_they_are_removed_in_any_order),
         LIFE_TEST(test_late_frames_about_a_removed_one_are_no_news),
         LIFE_TEST(test_rounds_are_of_the_slice_that_has_them),
+        LIFE_TEST(test_slices_of_a_key_go_on_from_the_one_behind),
     };
 
     return cmocka_run_group_tests_name("courier life", tests, NULL, NULL);
