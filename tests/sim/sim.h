@@ -8,13 +8,16 @@
  *   sim_rows     which rows of a row_sparse slice a push or a pull has
  *   sim_oracle   what must come out: the fold, computed without a server
  *   sim_worker   a training process: a courier a shard
- *   sim_app      the program in it: opens, settings, deletions (sim_delete),
- * and steps (sim_step) sim_server   a shard, its sessions, its arena; dies at
- * any crash point sim_life     how it starts and ends; sim_timer: what its
- * clock does sim_audit    what its arena must hold at any time sim_crash where
- * it dies: link-time seams round the arena sim_net      connections that delay,
- * lose, and cut frames in half sim_heap     the allocator: what a dead process
- * had is gone with it
+ *   sim_norms    its part in norms of whole keys
+ *   sim_app      the program in it: opens, settings, and steps (sim_step),
+ *                members (sim_member), deletions (sim_delete)
+ *   sim_server   a shard, its sessions, its arena; dies at any crash point
+ *   sim_life     how it starts and ends
+ *   sim_timer    what its clock does
+ *   sim_audit    what its arena must hold at any time
+ *   sim_crash    where it dies: link-time seams round the arena
+ *   sim_net      connections that delay, lose, and cut frames in half
+ *   sim_heap     the allocator: what a dead process had is gone with it
  *
  * The same seed gives the same run, to the bit: sim.trace says so.
  */
@@ -37,7 +40,7 @@
 
 struct sim_faults {
     uint64_t cuts, kills, crashes, intruders, halves, waits, sheds, stale,
-        spans, spoiled, gone;
+        spans, spoiled, gone, retold, torn;
 };
 
 struct sim {

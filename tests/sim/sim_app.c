@@ -53,8 +53,8 @@ void sim_open_slice(struct sim_worker *w, uint32_t i)
 
     memset(r, 0, sizeof *r);
     r->message.kind = MESSAGE_OPEN;
-    r->message.open.key_id = i / 2 + (again ? SIM_AGAIN : 0);
-    r->message.open.slice = i % 2;
+    r->message.open.key_id = plan->key_id + (again ? SIM_AGAIN : 0);
+    r->message.open.slice = plan->index;
     r->message.open.deletions = again ? PLAN_SLICES_MAX : 0;
     r->message.open.dtype = plan->dtype;
     r->message.open.count = plan->count;
@@ -75,6 +75,21 @@ void sim_open_slice(struct sim_worker *w, uint32_t i)
     courier_request(w->lanes[plan->shard].courier, r);
 }
 
+/* A push that only some slices of a key have committed goes to all again. */
+static void level_keys(struct sim_worker *w)
+{
+    const struct plan *p = &w->sim->plan;
+
+    memcpy(w->found, w->pushed, sizeof w->found);
+    for (uint32_t i = 0; p->measured && i < p->slices; i++) {
+        if (p->slice[i].index == 0) {
+            courier_level(sim_slice(w, i), plan_key_slices(p, i));
+        }
+        w->pushed[i] = sim_version(w, i, sim_slice(w, i)->pushed);
+        w->sim->faults.torn += w->pushed[i] < w->found[i];
+    }
+}
+
 static bool open_next(struct sim_worker *w)
 {
     const struct plan *p = &w->sim->plan;
@@ -92,6 +107,7 @@ static bool open_next(struct sim_worker *w)
     for (uint32_t i = 0; i < p->slices; i++) {
         mem_free((void *)(uintptr_t)w->opens[i].payload);
     }
+    level_keys(w);
     w->app = SIM_APP_SETTING;
     w->asked = 0;
     w->answered = 0;

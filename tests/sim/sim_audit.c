@@ -6,9 +6,9 @@
 #include "server/shard_private.h"
 #include "tests/sim/sim.h"
 
-static uint32_t slice_of(const struct entry *e)
+static uint32_t slice_of(const struct sim_server *s, const struct entry *e)
 {
-    return e->key_id % SIM_AGAIN * 2 + e->slice;
+    return e->key_id % SIM_AGAIN * s->sim->plan.width + e->slice;
 }
 
 /* Of the slice, through both lives of its key. */
@@ -16,7 +16,7 @@ static uint64_t version_of(const struct sim_server *s, const struct entry *e,
                            uint64_t round)
 {
     const struct plan *p = &s->sim->plan;
-    uint32_t slice = slice_of(e);
+    uint32_t slice = slice_of(s, e);
     bool again = e->key_id >= SIM_AGAIN;
     uint64_t deletion = again ? plan_last_deletion(p, slice) : 0;
 
@@ -67,7 +67,7 @@ static void check_ack(struct sim_server *s, uint32_t rank, uint32_t slot,
         sim_fail(s->sim,
                  "shard %u acknowledges rank %u round %u of slice %u, and has "
                  "committed %u",
-                 s->index, rank, (unsigned)round, slice_of(e),
+                 s->index, rank, (unsigned)round, slice_of(s, e),
                  (unsigned)committed(s, e, rank));
     }
     if (s->acked[slot][rank] < round) {
@@ -93,7 +93,7 @@ void sim_audit_answer(struct sim_server *s, uint32_t rank,
 static void read_weights(const struct sim_server *s, const struct entry *e,
                          void *out)
 {
-    const struct plan_slice *slice = &s->sim->plan.slice[slice_of(e)];
+    const struct plan_slice *slice = &s->sim->plan.slice[slice_of(s, e)];
 
     if (slice->rows > 0) {
         shard_rows_read(s->shard, e, NULL, slice->rows, out);
@@ -106,7 +106,7 @@ static void read_weights(const struct sim_server *s, const struct entry *e,
 static void read_state(const struct sim_server *s, const struct entry *e,
                        unsigned index, float *out)
 {
-    const struct plan_slice *slice = &s->sim->plan.slice[slice_of(e)];
+    const struct plan_slice *slice = &s->sim->plan.slice[slice_of(s, e)];
     const struct value *v = stored(s, e);
     size_t size = e->shape.count * sizeof *out;
     size_t step = state_aligned(state_size(&e->shape, v->form), 16);
@@ -128,13 +128,13 @@ static void check_value(struct sim_server *s, const struct entry *e)
 {
     static float weights[PLAN_COUNT_MAX];
     const struct plan *p = &s->sim->plan;
-    const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(e)];
-    const struct plan_slice *slice = &p->slice[slice_of(e)];
+    const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(s, e)];
+    const struct plan_slice *slice = &p->slice[slice_of(s, e)];
     uint64_t version = version_of(s, e, stored(s, e)->round);
     const unsigned char *right;
 
     if (version > o->rounds || e->count != slice->count) {
-        sim_fail(s->sim, "slice %u has %u rounds of %u", slice_of(e),
+        sim_fail(s->sim, "slice %u has %u rounds of %u", slice_of(s, e),
                  (unsigned)version, (unsigned)o->rounds);
     }
     right = o->value[p->async ? 0 : version];
@@ -146,7 +146,7 @@ static void check_value(struct sim_server *s, const struct entry *e)
     read_weights(s, e, weights);
     if (memcmp(weights, right, slice->size) != 0) {
         sim_fail(s->sim, "slice %u has wrong weights after round %u",
-                 slice_of(e), (unsigned)version);
+                 slice_of(s, e), (unsigned)version);
     }
 }
 
@@ -178,8 +178,8 @@ void sim_audit_recovered(struct sim_server *s)
                 sim_fail(s->sim,
                          "shard %u lost round %u of slice %u, which "
                          "was acknowledged to rank %u",
-                         s->index, (unsigned)s->acked[slot][rank], slice_of(e),
-                         rank);
+                         s->index, (unsigned)s->acked[slot][rank],
+                         slice_of(s, e), rank);
             }
         }
     }
@@ -191,33 +191,33 @@ void sim_audit_recovered(struct sim_server *s)
 static void check_state(struct sim_server *s, const struct entry *e)
 {
     static float state[PLAN_COUNT_MAX];
-    const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(e)];
+    const struct oracle_slice *o = &s->sim->oracle.slice[slice_of(s, e)];
     const struct value *v = stored(s, e);
 
     if (version_of(s, e, v->round) != o->rounds) {
         sim_fail(s->sim, "slice %u ends with %u rounds instead of %u",
-                 slice_of(e), (unsigned)message_rounds(v->round),
+                 slice_of(s, e), (unsigned)message_rounds(v->round),
                  (unsigned)o->rounds);
     }
     if (v->updates != o->updates) {
         sim_fail(s->sim, "slice %u ends with %u updates instead of %u",
-                 slice_of(e), (unsigned)v->updates, (unsigned)o->updates);
+                 slice_of(s, e), (unsigned)v->updates, (unsigned)o->updates);
     }
     if (o->updates > 0 && v->form.slots != o->states) {
         sim_fail(s->sim, "slice %u ends with %u arrays of state instead of %u",
-                 slice_of(e), v->form.slots, o->states);
+                 slice_of(s, e), v->form.slots, o->states);
     }
     for (unsigned i = 0; v->form.slots > 0 && i < o->states; i++) {
         read_state(s, e, i, state);
         if (memcmp(state, o->state[i], e->count * sizeof(float)) != 0) {
             sim_fail(s->sim, "slice %u ends with wrong optimizer state",
-                     slice_of(e));
+                     slice_of(s, e));
         }
     }
     for (uint32_t rank = 0; rank < v->seqs; rank++) {
         if (v->seq[rank] * v->seqs != o->rounds) {
             sim_fail(s->sim, "slice %u ends with %u pushes of rank %u",
-                     slice_of(e), (unsigned)v->seq[rank], rank);
+                     slice_of(s, e), (unsigned)v->seq[rank], rank);
         }
     }
 }

@@ -60,10 +60,12 @@ static uint32_t lowest(const struct plan *p, uint32_t slice, uint32_t round)
 bool sim_spoiled(const struct plan *p, uint32_t slice, uint32_t round,
                  uint32_t *culprit)
 {
-    uint32_t other = slice ^ 1; /* Of a key with two. */
-    bool shared = p->measured && plan_key_slices(p, slice) == 2;
+    uint32_t first = slice - p->slice[slice].index;
+    bool spoiled = false;
 
     *culprit = lowest(p, slice, round);
-    return *culprit != SIM_NOBODY ||
-           (shared && lowest(p, other, round) != SIM_NOBODY);
+    for (uint32_t i = 0; p->measured && i < plan_key_slices(p, slice); i++) {
+        spoiled = spoiled || lowest(p, first + i, round) != SIM_NOBODY;
+    }
+    return spoiled || *culprit != SIM_NOBODY;
 }

@@ -264,7 +264,7 @@ static void fold_round(const struct plan *p, struct folding *f, uint32_t count,
     uint32_t culprit;
 
     if (plan_reborn(p, f[0].slice, round) || sim_resets(p, f[0].slice, round)) {
-        begin_anew(p, f, round); /* Not of a key of two. */
+        begin_anew(p, f, round); /* Not of a key of several. */
         return;
     }
     if (sim_spoiled(p, f[0].slice, round, &culprit)) {
@@ -299,7 +299,7 @@ static void fold_round(const struct plan *p, struct folding *f, uint32_t count,
 static void fold_sync(const struct plan *p, uint32_t first, uint32_t count,
                       struct oracle_slice *o)
 {
-    static struct folding f[2];
+    static struct folding f[PLAN_SLICES_MAX];
 
     memset(f, 0, sizeof f);
     for (uint32_t k = 0; k < count; k++) {
@@ -367,7 +367,8 @@ void oracle_make(struct oracle *o, const struct plan *p)
             fold_sync(p, slice, 1, out);
         }
     }
-    for (uint32_t slice = 0; p->measured && slice < p->slices; slice += 2) {
+    for (uint32_t slice = 0; p->measured && slice < p->slices;
+         slice += p->width) {
         fold_sync(p, slice, plan_key_slices(p, slice), &o->slice[slice]);
     }
 }

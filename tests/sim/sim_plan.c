@@ -68,14 +68,14 @@ static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
 
     if (i > 0 && s[-1].rows == 0 && !p->crowded && below(random, 2) == 0) {
         *s = s[-1];
-        s->key_id = i / 2;
-        s->index = i % 2;
+        s->key_id = i / p->width;
+        s->index = i % p->width;
         s->twin = true;
         return;
     }
     s->shard = below(random, p->shards);
-    s->key_id = i / 2;
-    s->index = i % 2;
+    s->key_id = i / p->width;
+    s->index = i % p->width;
     s->dtype = p->async ? KV_F32 : dtypes[below(random, 4)];
     s->count = draw_count(random, s->dtype, p->crowded);
     if (!p->crowded && below(random, 3) == 0) {
@@ -91,8 +91,8 @@ static void make_slice(struct plan *p, uint64_t *random, uint32_t i)
     }
 }
 
-/* The second slice of a key is of the same form, and pushed in the same
- * rounds. */
+/* A further slice of a key is of the same form, and pushed in the same rounds.
+ */
 static void join_key(struct plan_slice *s)
 {
     const struct plan_slice *first = s - 1;
@@ -193,7 +193,7 @@ static void choose_deleted(struct plan *p)
         struct plan_slice *s = &p->slice[i];
 
         p->deleted[i] =
-            i % 2 == 1 ? p->deleted[i - 1] : i == 0 || below(&random, 2) == 0;
+            s->index > 0 ? p->deleted[i - 1] : i == 0 || below(&random, 2) == 0;
         for (uint32_t step = p->delete_step; p->deleted[i] && step <= p->steps;
              step++) {
             s->before[step]++;
@@ -276,8 +276,10 @@ static void choose_measured(struct plan *p)
         {"lars", "lr=1,eta=0.1,lazy_update=0"},
     };
 
+    p->width = 2;
     p->measured = !p->async && p->seed % 5 == 2;
     if (p->measured) {
+        p->width += (uint32_t)(p->seed / 20 % 3);
         p->optimizer = rules[p->seed / 5 % 4][0];
         p->params = rules[p->seed / 5 % 4][1];
     }
@@ -285,7 +287,9 @@ static void choose_measured(struct plan *p)
 
 uint32_t plan_key_slices(const struct plan *p, uint32_t slice)
 {
-    return (slice | 1) < p->slices ? 2 : 1;
+    uint32_t left = p->slices - slice + p->slice[slice].index;
+
+    return left < p->width ? left : p->width;
 }
 
 uint64_t plan_hyper_round(const struct plan *p)
@@ -372,7 +376,7 @@ void plan_make(struct plan *p, uint64_t seed)
     choose_away(p);
     for (uint32_t i = 0; i < p->slices; i++) {
         make_slice(p, &random, i);
-        if (p->measured && i % 2 == 1 && !p->slice[i].twin) {
+        if (p->measured && p->slice[i].index > 0 && !p->slice[i].twin) {
             join_key(&p->slice[i]);
         }
     }
@@ -389,8 +393,8 @@ void plan_make(struct plan *p, uint64_t seed)
         p->weather.kill = 1000; /* That hurts at one step only. */
         p->weather.crash = 400;
     }
-    if (p->measured) {
-        p->weather.crash = 0;
+    if (p->measured && p->seed / 5 % 3 == 0) {
+        p->weather.crash = 400; /* Between the commits of a key. */
     }
     if (p->crowded) {
         p->weather.held_factor = 400;

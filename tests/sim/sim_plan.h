@@ -9,8 +9,8 @@
  * rows (sim_rows), and goes on with those that it has not pulled as they were.
  *
  * In some jobs the optimizer needs norms of whole keys, which here have one
- * slice or two, on any shards. No worker crashes in those: it would push again
- * what only some slices of a key have committed.
+ * slice to four, on any shards. A worker that crashed between the commits of a
+ * key pushes all of its slices again.
  *
  * In some jobs ranks leave the rounds for some steps: they push nothing, pull
  * what there is, and make nothing of it.
@@ -69,6 +69,7 @@ struct plan_weather {
 struct plan {
     uint64_t seed;
     uint32_t workers, shards, slices, steps;
+    uint32_t width; /* Slices of a key; the last one may have fewer. */
     bool async;
     bool measured;         /* Norms; the slices of a key go together. */
     bool crowded;          /* Large slices, no memory, and orders that cross. */
@@ -123,7 +124,7 @@ bool plan_comes_back(const struct plan *p, uint32_t rank, uint32_t step);
 /* The step of that push. */
 uint32_t plan_step_of(const struct plan *p, uint32_t slice, uint32_t round);
 
-/* Slices of the key that this one is of: 1 or 2. */
+/* Slices of the key that this one is of. */
 uint32_t plan_key_slices(const struct plan *p, uint32_t slice);
 
 /* From which round on: as it is announced, 0 being the next, and as it holds

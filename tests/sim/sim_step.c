@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_app.h"
+#include "tests/sim/sim_norms.h"
 #include "tests/sim/sim_odd.h"
 #include "tests/sim/sim_rows.h"
 
@@ -239,6 +240,7 @@ static void op_done(struct sim_worker *w, const struct sim_op *op,
                     enum kv_status status, const char *text, uint64_t round)
 {
     const struct part *p = &op->part;
+    uint32_t found = w->found[op->slice];
     const char *wrong;
 
     if (w->gone[op->slice] || status != KV_OK) {
@@ -255,15 +257,13 @@ static void op_done(struct sim_worker *w, const struct sim_op *op,
     w->unanswered--;
     if (!p->pull) {
         expect_told(w, op);
-        if (w->sim->plan.measured) {
-            sim_norms_over(w, op->slice, round);
-        }
+        sim_norms_over(w, op->slice, op->version);
         return;
     }
-    wrong =
-        oracle_check_pull(&w->sim->oracle, &w->sim->plan, w->rank, op->slice,
-                          op->version, op->set, op->tensors[0] + OFFSET,
-                          w->sim->plan.away[w->rank][w->saved.step]);
+    wrong = oracle_check_pull(
+        &w->sim->oracle, &w->sim->plan, w->rank, op->slice,
+        op->version > found ? op->version : found, op->set,
+        op->tensors[0] + OFFSET, w->sim->plan.away[w->rank][w->saved.step]);
     if (wrong != NULL) {
         sim_fail(w->sim, "rank %u slice %u round %u: %s", w->rank, op->slice,
                  op->version, wrong);

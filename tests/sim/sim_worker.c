@@ -7,6 +7,7 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/sim_app.h"
 #include "tests/sim/sim_heap.h"
+#include "tests/sim/sim_norms.h"
 #include "tests/sim/sim_odd.h"
 
 /* --- The courier's owner -------------------------------------------------- */
@@ -70,58 +71,12 @@ static void on_skipped(void *ctx, struct part *p, const struct slice *slice,
     w->skipped[i] = round;
 }
 
-static void send_totals(struct sim_worker *w, uint32_t slice, uint64_t round,
-                        uint32_t pass)
-{
-    const struct slice *s = sim_slice(w, slice);
-    const struct part *push = courier_sent_push(s);
-
-    if (push != NULL && push->round == round) {
-        courier_totals(s, pass, norms_totals(w->norms[slice / 2][round], pass));
-    }
-}
-
-/* As engine_norms.c. */
 static void on_norms(void *ctx, const struct slice *slice,
                      const struct message *m)
 {
-    struct sim_worker *w = ((struct sim_lane *)ctx)->worker;
-    uint32_t i = sim_index_of(w, slice), pass = m->norms.pass;
-    uint32_t first = i & ~1u, count = plan_key_slices(&w->sim->plan, i);
-    struct norms **n = &w->norms[i / 2][m->norms.round];
-    enum norms_next next;
+    struct sim_lane *lane = ctx;
 
-    *n = *n == NULL ? norms_new(count) : *n;
-    KV_CHECK(*n != NULL);
-    next = norms_tell(*n, i % 2, pass, m->norms.sum);
-    for (uint32_t k = 0; k < count; k++) {
-        if (next == NORMS_ALL || (next == NORMS_ONE && first + k == i)) {
-            send_totals(w, first + k, m->norms.round, pass);
-        }
-    }
-}
-
-/* They have all been told, or there were no norms. */
-void sim_norms_over(struct sim_worker *w, uint32_t slice, uint64_t round)
-{
-    struct norms *n = w->norms[slice / 2][round];
-    bool told;
-
-    if (n != NULL &&
-        (norms_close(n, slice % 2, 0, &told) != NORMS_NONE || !told)) {
-        sim_fail(w->sim,
-                 "rank %u slice %u round %u: was committed without norms",
-                 w->rank, slice, (unsigned)round);
-    }
-}
-
-static void free_norms(struct sim_worker *w)
-{
-    for (size_t key = 0; key < PLAN_SLICES_MAX / 2; key++) {
-        for (size_t round = 0; round <= PLAN_ROUNDS_MAX; round++) {
-            norms_free(w->norms[key][round]);
-        }
-    }
+    sim_norms_tell(lane->worker, slice, m);
 }
 
 /* --- Connections ---------------------------------------------------------- */
@@ -317,7 +272,6 @@ void sim_worker_audit(struct sim_worker *w)
         }
         courier_free(w->lanes[i].courier);
     }
-    free_norms(w);
     bufpool_fini(&w->buffers);
     if (sim_heap_live(w->process) != 0) {
         sim_fail(w->sim, "rank %u leaks %zu pieces of memory", w->rank,

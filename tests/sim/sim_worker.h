@@ -15,7 +15,6 @@
 #include "tests/sim/sim_net.h"
 #include "tests/sim/sim_plan.h"
 #include "worker/courier.h"
-#include "worker/norms.h"
 
 enum sim_app {
     SIM_APP_OPENING,
@@ -36,6 +35,12 @@ struct sim_op {
     uint32_t set;        /* Of rows. */
     struct part_rows rows;
     int64_t row_numbers[PLAN_ROWS_MAX];
+};
+
+/* Of a push of a key. */
+struct sim_norms {
+    struct norms *sums; /* NULL: none has told, or all slices are over. */
+    uint32_t over;      /* Slices. */
 };
 
 /* What outlives a crash: the app's checkpoint of its last whole step. */
@@ -72,6 +77,7 @@ struct sim_worker {
     uint32_t asked, answered; /* Requests of this state of the app. */
     bool changed_all;         /* The rate for all; one slice may follow. */
     uint32_t pushed[PLAN_SLICES_MAX];
+    uint32_t found[PLAN_SLICES_MAX]; /* Versions, when they were opened. */
     uint32_t
         skipped[PLAN_SLICES_MAX]; /* The last version said to be left out. */
     bool out;                     /* Of the rounds, in this life... */
@@ -80,8 +86,7 @@ struct sim_worker {
     struct sim_op ops[PLAN_SLICES_MAX][PLAN_OPS_MAX];
     uint32_t next_op[PLAN_SLICES_MAX];
     uint32_t left, unanswered; /* Ops of the step. */
-    /* By key and round; owned. */
-    struct norms *norms[PLAN_SLICES_MAX / 2][PLAN_ROUNDS_MAX + 1];
+    struct sim_norms norms[PLAN_SLICES_MAX][PLAN_ROUNDS_MAX + 1]; /* By key. */
     uint64_t stalls;
 };
 
@@ -103,9 +108,6 @@ void sim_worker_crash(struct sim_worker *w);
 /* End in good order. */
 void sim_worker_audit(struct sim_worker *w);
 void sim_worker_free_saved(struct sim_worker *w);
-
-/* A push of this round is done. */
-void sim_norms_over(struct sim_worker *w, uint32_t slice, uint64_t round);
 
 /* Each does one thing, or says that there is none to do. */
 bool sim_worker_app(struct sim_worker *w);
