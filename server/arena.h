@@ -36,7 +36,7 @@
 
 #include "common/base/status.h"
 
-#define ARENA_FORMAT 4
+#define ARENA_FORMAT 5
 #define ARENA_WORDS 16
 
 struct arena;

@@ -26,8 +26,7 @@ struct key_record {
     uint32_t storage;
     uint32_t named; /* Else the key is `number`. */
     uint32_t slices;
-    char name[KV_KEY_NAME_MAX + 1];
-    unsigned char placement[];
+    unsigned char placement[]; /* Then its name, if it has one, and a 0. */
 };
 
 struct server_record {
@@ -145,6 +144,11 @@ void ledger_close(struct ledger *l)
     }
 }
 
+static size_t placement_size(uint32_t slices)
+{
+    return (size_t)slices * DIRECTORY_ENTRY_SIZE;
+}
+
 static enum kv_status replay_key(struct key_record *k, struct directory *d,
                                  char *error, size_t error_size)
 {
@@ -158,7 +162,9 @@ static enum kv_status replay_key(struct key_record *k, struct directory *d,
                                  .dtype = k->dtype,
                                  .dims = k->dims,
                                  .storage = (enum kv_storage)k->storage};
-    was.desc.name = k->named != 0 ? k->name : NULL;
+    if (k->named != 0) {
+        was.desc.name = (char *)k->placement + placement_size(k->slices);
+    }
     memcpy(was.desc.shape, k->shape, sizeof was.desc.shape);
     return directory_restore(d, &was, &key, error, error_size);
 }
@@ -230,8 +236,9 @@ void ledger_rank(struct ledger *l, uint32_t rank, const struct roster_rank *k)
 enum kv_status ledger_key(struct ledger *l, struct directory_key *key)
 {
     const struct key_desc *desc = &key->desc;
-    size_t size = (size_t)key->slices * DIRECTORY_ENTRY_SIZE;
-    struct key_record *k = arena_alloc(l->arena, sizeof *k + size);
+    size_t placement = placement_size(key->slices);
+    size_t name = desc->name != NULL ? strlen(desc->name) + 1 : 0;
+    struct key_record *k = arena_alloc(l->arena, sizeof *k + placement + name);
 
     if (k == NULL) {
         return KV_ENOSPC;
@@ -245,9 +252,10 @@ enum kv_status ledger_key(struct ledger *l, struct directory_key *key)
     k->storage = desc->storage;
     k->named = desc->name != NULL;
     k->slices = key->slices;
-    snprintf(k->name, sizeof k->name, "%s",
-             desc->name == NULL ? "" : desc->name);
-    memcpy(k->placement, key->placement, size);
+    memcpy(k->placement, key->placement, placement);
+    if (desc->name != NULL) {
+        memcpy(k->placement + placement, desc->name, name);
+    }
     arena_keep(l->arena, k, RECORD_KEY);
     key->record = k;
     return KV_OK;
