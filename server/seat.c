@@ -8,7 +8,8 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 
-/* Above this a link is not read from until its answers have gone out. */
+/* Above this a link is not read from, and pulls of its rank that have waited
+ * wait on, until its answers have gone out. */
 #define QUEUED_HIGH_BYTES ((size_t)4 << 20)
 #define QUEUED_LOW_BYTES ((size_t)1 << 20)
 
@@ -123,6 +124,14 @@ static void on_skipped(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
     }
 }
 
+static bool is_full(void *ctx, uint32_t rank)
+{
+    const struct shard_thread *t = ctx;
+    const struct seat *seat = t->by_rank[rank];
+
+    return seat != NULL && link_queued(&seat->link) > QUEUED_HIGH_BYTES;
+}
+
 static void on_released(void *ctx, uint32_t rank)
 {
     struct shard_thread *t = ctx;
@@ -139,6 +148,7 @@ void seats_events(struct shard_thread *t, struct shard_events *out)
                                  .norms = on_norms,
                                  .skipped = on_skipped,
                                  .released = on_released,
+                                 .full = is_full,
                                  .ctx = t};
 }
 
@@ -229,6 +239,12 @@ static enum kv_status on_frame(struct link *l, const struct frame_head *head,
 
 static void on_drained(struct link *l)
 {
+    struct seat *seat = l->data;
+
+    if (seat->live) {
+        shard_drained(seat->thread->shard, seat->rank);
+        session_flush(&seat->session);
+    }
     link_resume(l);
 }
 

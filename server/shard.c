@@ -115,8 +115,12 @@ void shard_refuse_pull(struct shard *s, uint32_t rank, uint32_t slot,
 
 void shard_forget(struct shard *s, uint32_t rank)
 {
-    struct list *open = &s->ranks[rank].open;
+    struct list *open = &s->ranks[rank].open, *ripe = &s->ranks[rank].ripe;
 
+    while (!list_empty(ripe)) {
+        shard_share_unpull(
+            s, LIST_ENTRY(list_first(ripe), struct share, among_open));
+    }
     while (!list_empty(open)) {
         struct share *share =
             LIST_ENTRY(list_first(open), struct share, among_open);
@@ -181,6 +185,7 @@ static bool allocate(struct shard *s)
     s->ranks = mem_zalloc(s->workers, sizeof *s->ranks);
     for (uint32_t rank = 0; s->ranks != NULL && rank < s->workers; rank++) {
         list_init(&s->ranks[rank].open);
+        list_init(&s->ranks[rank].ripe);
         list_init(&s->ranks[rank].opens);
     }
     s->inputs = mem_zalloc(s->workers, sizeof *s->inputs);

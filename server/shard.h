@@ -89,6 +89,9 @@ struct shard_events {
     /* The rank holds less than before: its reading may go on. Must not call
      * back into the shard. */
     void (*released)(void *ctx, uint32_t rank);
+    /* So many answers wait to go out to the rank that those of its pulls which
+     * waited wait on, until shard_drained(). */
+    bool (*full)(void *ctx, uint32_t rank);
     void *ctx;
 };
 
@@ -204,6 +207,9 @@ void shard_totals(struct shard *s, uint32_t rank, uint32_t slot, uint64_t round,
 
 /* The session of this rank ended. */
 void shard_forget(struct shard *s, uint32_t rank);
+
+/* The rank is not full any more: what waited for that is answered. */
+void shard_drained(struct shard *s, uint32_t rank);
 
 /* Bytes that this rank's contributions to open rounds occupy. */
 size_t shard_held(const struct shard *s, uint32_t rank);

@@ -85,7 +85,7 @@ static bool waits(const struct shard *s, uint32_t rank)
             return true;
         }
     }
-    return false;
+    return !list_empty(&s->ranks[rank].ripe);
 }
 
 enum kv_status shard_member(struct shard *s, uint32_t rank, bool in,

@@ -48,7 +48,7 @@ struct region {
  * word right after one of them was written, they would wait for all stores
  * before that one, which are a new value's. */
 struct share {
-    struct list_link among_open; /* Of its rank, by age. */
+    struct list_link among_open; /* Of its rank, by age; or among the ripe. */
     struct share *next;          /* Idle ones. */
     struct entry *entry;
     uint32_t rank;
@@ -56,6 +56,7 @@ struct share {
     uint32_t wanted_count;
     bool pulls;
     bool kept; /* Pushed, and the bytes are counted as held. */
+    bool ripe; /* Its pull could be answered, but its rank is full. */
     uint64_t pull_round;
     struct buffer *wanted; /* Owned: rows to pull, or NULL for all. */
     bool refused; /* Its last push; the pull behind that shares its fate. */
@@ -102,6 +103,7 @@ struct entry {
 
 struct rank {
     struct list open;  /* Shares, the oldest first. */
+    struct list ripe;  /* Shares, in the order of their answers. */
     struct list opens; /* Waiting for a slice to be created. */
     size_t opens_count;
     size_t pushed_count;   /* Shares with a contribution that was kept. */
@@ -322,6 +324,10 @@ KV_MUST_CHECK enum kv_status shard_share_keep(struct shard *s,
  * last thing in it. */
 void shard_share_unpush(struct shard *s, struct share *share);
 void shard_share_unpull(struct shard *s, struct share *share);
+
+/* The pull can be answered: now, or when its rank is not full any more. */
+void shard_share_answer(struct shard *s, struct share *share);
+void shard_share_ripen(struct shard *s, struct share *share);
 
 /* A contribution that was kept counts as held no more, and does again. */
 void shard_share_waive(struct shard *s, struct share *share);

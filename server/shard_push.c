@@ -219,6 +219,10 @@ static enum kv_status push(struct shard *s, uint32_t rank, struct entry *e,
     struct share *share;
     enum kv_status status;
 
+    if (e->shares[rank] != NULL && e->shares[rank]->ripe) {
+        /* The round that it closes is not the one to be pulled. */
+        shard_share_answer(s, e->shares[rank]);
+    }
     status = check_payload(s, e, rank, p, &codec);
     if (status != KV_OK) {
         return drop(s, p->buffer, status);

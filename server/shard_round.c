@@ -167,13 +167,14 @@ static void answer_pulls(struct shard *s, struct entry *e)
     for (uint32_t rank = 0; rank < s->workers && e->waiting > 0; rank++) {
         struct share *share = e->shares[rank];
 
-        if (share != NULL && share->pulls &&
-            s->policy->readable(&v, rank, share->pull_round)) {
-            shard_answer_pull(s, rank, e, share->pull_round,
-                              share->wanted == NULL ? NULL
-                                                    : share->wanted->data,
-                              share->wanted_count);
-            shard_share_unpull(s, share);
+        if (share == NULL || !share->pulls || share->ripe ||
+            !s->policy->readable(&v, rank, share->pull_round)) {
+            continue;
+        }
+        if (s->events.full(s->events.ctx, rank)) {
+            shard_share_ripen(s, share);
+        } else {
+            shard_share_answer(s, share);
         }
     }
 }

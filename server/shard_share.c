@@ -241,9 +241,38 @@ void shard_share_unpull(struct shard *s, struct share *share)
     KV_CHECK(share->pulls);
     share->entry->waiting--;
     share->pulls = false;
+    share->ripe = false;
     bufpool_put(s->buffers, share->wanted);
     share->wanted = NULL;
     shard_share_tidy(s, share);
+}
+
+void shard_share_answer(struct shard *s, struct share *share)
+{
+    const struct buffer *wanted = share->wanted;
+
+    shard_answer_pull(s, share->rank, share->entry, share->pull_round,
+                      wanted == NULL ? NULL : wanted->data,
+                      share->wanted_count);
+    shard_share_unpull(s, share);
+}
+
+void shard_share_ripen(struct shard *s, struct share *share)
+{
+    KV_CHECK(share->pulls && !share->pushed && !share->ripe);
+    share->ripe = true;
+    list_unlink(&share->among_open);
+    list_push(&s->ranks[share->rank].ripe, &share->among_open);
+}
+
+void shard_drained(struct shard *s, uint32_t rank)
+{
+    struct list *ripe = &s->ranks[rank].ripe;
+
+    while (!list_empty(ripe) && !s->events.full(s->events.ctx, rank)) {
+        shard_share_answer(
+            s, LIST_ENTRY(list_first(ripe), struct share, among_open));
+    }
 }
 
 void shard_share_refuse(struct shard *s, struct entry *e, uint32_t rank)

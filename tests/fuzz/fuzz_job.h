@@ -44,6 +44,7 @@ struct job {
     size_t sent_count;
     const unsigned char *prepared; /* The payload; NULL: from the input. */
     uint32_t opened; /* The slot of the last Open that went well. */
+    unsigned full;   /* Ranks to which much waits to go out, as bits. */
 };
 
 static unsigned char blocks[2][MESSAGE_SCRATCH_SIZE]
@@ -124,6 +125,13 @@ static inline void on_released(void *ctx, uint32_t rank)
     (void)rank;
 }
 
+static inline bool is_full(void *ctx, uint32_t rank)
+{
+    const struct job *j = ctx;
+
+    return (j->full >> rank & 1) != 0;
+}
+
 static inline void on_stall(void *ctx, uint32_t rank, uint32_t slot,
                             uint64_t round, uint64_t since_ms,
                             const uint32_t *missing, uint32_t missing_count)
@@ -164,8 +172,8 @@ static inline void reconnect(struct job *j, uint32_t rank)
 
 static inline void begin(struct job *j, uint32_t policy)
 {
-    const struct shard_events events = {on_answer,  on_opened,   on_norms,
-                                        on_skipped, on_released, j};
+    const struct shard_events events = {
+        on_answer, on_opened, on_norms, on_skipped, on_released, is_full, j};
     struct arena_config config = {.name = "fuzz",
                                   .size_max = (size_t)64 << 20,
                                   .size_initial = (size_t)64 << 10};
@@ -286,6 +294,10 @@ static inline void stall(struct job *j, struct fuzz_input *in)
     shard_stalls(j->shard, j->now_ms, 500, on_stall, j);
     if (who & 0x80) {
         shard_untangle(j->shard, blocked);
+    }
+    j->full = who >> RANKS;
+    for (uint32_t rank = 0; rank < RANKS; rank++) {
+        shard_drained(j->shard, rank);
     }
 }
 

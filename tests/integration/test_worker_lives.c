@@ -3,7 +3,7 @@
  * and in no other. */
 #include <time.h>
 
-#include "tests/integration/worker_fixture.h"
+#include "tests/integration/life_fixture.h"
 
 static const struct kvw_key torn = {"torn", 0}, calm = {"calm", 0};
 
@@ -19,18 +19,6 @@ static void init_keys(unsigned rank)
     fill(w[rank], BIG, 0.5f);
     init(rank, torn, w[rank], BIG);
     init(rank, calm, w[rank], BIG);
-}
-
-static void tell(int fd)
-{
-    KV_CHECK(write(fd, "", 1) == 1);
-}
-
-static void hear(int fd)
-{
-    char byte;
-
-    KV_CHECK(read(fd, &byte, 1) == 1);
 }
 
 /* --- The life that ends ----------------------------------------------------
@@ -64,43 +52,6 @@ _Noreturn static void be_rank_1(const char *kind, char *port)
     for (;;) {
         pause();
     }
-}
-
-struct life {
-    pid_t pid;
-    int in, out;
-};
-
-static struct life start_rank_1(const char *kind)
-{
-    char port[16], name[16];
-    char *argv[] = {"worker", name, port, NULL};
-    int in[2], out[2];
-    struct life life;
-
-    snprintf(name, sizeof name, "%s", kind);
-    snprintf(port, sizeof port, "%d", c.port[0]);
-    KV_CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
-    life.pid = fork();
-    if (life.pid == 0) {
-        dup2(in[0], STDIN_FILENO);
-        dup2(out[1], STDOUT_FILENO);
-        execv("/proc/self/exe", argv);
-        _exit(127);
-    }
-    close(in[0]);
-    close(out[1]);
-    life.in = in[1];
-    life.out = out[0];
-    return life;
-}
-
-static void end(const struct life *life)
-{
-    kill(life->pid, SIGKILL);
-    waitpid(life->pid, NULL, 0);
-    close(life->in);
-    close(life->out);
 }
 
 /* Rank 1 dies, and with it all that server 1 knew of its push. */

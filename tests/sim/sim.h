@@ -40,7 +40,7 @@
 
 struct sim_faults {
     uint64_t cuts, kills, crashes, intruders, halves, waits, sheds, stale,
-        spans, spoiled, gone, retold, torn;
+        spans, spoiled, gone, retold, torn, ripe;
 };
 
 struct sim {

@@ -73,6 +73,7 @@ static void count(struct report *r, const struct sim *sim)
     r->faults.gone += sim->faults.gone;
     r->faults.retold += sim->faults.retold;
     r->faults.torn += sim->faults.torn;
+    r->faults.ripe += sim->faults.ripe;
 }
 
 static void play(struct report *r, uint64_t seed, const char *dir, bool verbose)
@@ -189,12 +190,12 @@ static bool summarize(const struct options *o, const struct report *reports,
            " intruders, %" PRIu64 " stale turned away, %" PRIu64
            " waits and %" PRIu64 " sheddings, %" PRIu64 " spans, %" PRIu64
            " pushes left out, %" PRIu64 " slices found gone, %" PRIu64
-           " totals sent again, %" PRIu64
-           " slices ahead of their key, trace %016" PRIx64 ", %.1f s: %s\n",
+           " totals sent again, %" PRIu64 " slices ahead of their key, %" PRIu64
+           " pulls put off for a full link, trace %016" PRIx64 ", %.1f s: %s\n",
            o->first, o->last, all.seeds, all.steps, f->cuts, f->halves,
            f->kills, f->crashes, f->intruders, f->stale, f->waits, f->sheds,
-           f->spans, f->spoiled, f->gone, f->retold, f->torn, all.trace,
-           seconds, all.failed ? "FAILED" : "ok");
+           f->spans, f->spoiled, f->gone, f->retold, f->torn, f->ripe,
+           all.trace, seconds, all.failed ? "FAILED" : "ok");
     return !all.failed;
 }
 

@@ -62,6 +62,7 @@ struct sim_conn {
     struct session session; /* While the server's end is up. */
     struct session_io io;
     bool blocked;      /* The server reads no further. */
+    bool full;         /* Answers that have waited shall wait on. */
     void *server_sink; /* Where the payload under way goes, or NULL. */
     void *worker_sink;
 };

@@ -54,6 +54,7 @@ static void on_send(void *ctx, const struct message *m, uint64_t request_id,
 
     sim_crash_point();
     sim_audit_answer(s, c->rank, m);
+    c->full = c->full || sim_chance(sim_current, 10);
     sim_put(sim_current, &c->down, m, request_id, payload, size, block, buffer);
 }
 
@@ -150,6 +151,14 @@ static void on_released(void *ctx, uint32_t rank)
     }
 }
 
+static bool is_full(void *ctx, uint32_t rank)
+{
+    bool full = session_of(ctx, rank)->full;
+
+    sim_current->faults.ripe += full;
+    return full;
+}
+
 static void on_skipped(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,
                        const struct shard_skip *skip)
 {
@@ -163,6 +172,7 @@ void sim_server_events(struct sim_server *s, struct shard_events *out)
     out->skipped = on_skipped;
     out->norms = on_norms;
     out->released = on_released;
+    out->full = is_full;
     out->ctx = s;
 }
 
@@ -271,6 +281,10 @@ static void do_flush(void *arg)
     for (uint32_t rank = 0; rank < job->s->sim->plan.workers; rank++) {
         struct sim_conn *c = job->s->session[rank];
 
+        if (c != NULL && c->full) {
+            c->full = false;
+            shard_drained(job->s->shard, rank);
+        }
         if (c != NULL && session_dirty(&c->session)) {
             session_flush(&c->session);
         }
@@ -280,8 +294,9 @@ static void do_flush(void *arg)
 static bool anything_to_flush(const struct sim_server *s)
 {
     for (uint32_t rank = 0; rank < s->sim->plan.workers; rank++) {
-        if (s->session[rank] != NULL &&
-            session_dirty(&s->session[rank]->session)) {
+        const struct sim_conn *c = s->session[rank];
+
+        if (c != NULL && (c->full || session_dirty(&c->session))) {
             return true;
         }
     }

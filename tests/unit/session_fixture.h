@@ -129,11 +129,18 @@ static inline void on_released(void *ctx, uint32_t rank)
     (void)rank;
 }
 
+static inline bool is_full(void *ctx, uint32_t rank)
+{
+    (void)ctx;
+    (void)rank;
+    return false;
+}
+
 static inline int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    const struct shard_events events = {on_answer,  on_opened,   on_norms,
-                                        on_skipped, on_released, f};
+    const struct shard_events events = {
+        on_answer, on_opened, on_norms, on_skipped, on_released, is_full, f};
 
     KV_CHECK(f != NULL);
     f->sent = calloc(SENT_MAX, sizeof *f->sent);

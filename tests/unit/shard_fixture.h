@@ -39,6 +39,7 @@ struct fixture {
     struct seen seen[SEEN_MAX];
     size_t seen_count, seen_next;
     size_t released; /* Calls. */
+    size_t room;     /* Answers until every rank is full. */
     void
         *copy_to; /* What is pulled goes there as a whole, if it is not NULL. */
     char error[512];
@@ -143,12 +144,20 @@ static inline void on_released(void *ctx, uint32_t rank)
     f->released++;
 }
 
+static inline bool is_full(void *ctx, uint32_t rank)
+{
+    const struct fixture *f = ctx;
+
+    (void)rank;
+    return f->seen_count >= f->room;
+}
+
 /* --- Life ----------------------------------------------------------------- */
 
 static inline enum kv_status try_start(struct fixture *f)
 {
-    const struct shard_events events = {on_answer,  on_opened,   on_norms,
-                                        on_skipped, on_released, f};
+    const struct shard_events events = {
+        on_answer, on_opened, on_norms, on_skipped, on_released, is_full, f};
 
     return shard_new(f->home.arena, f->workers, &f->pool, &events, &f->shard,
                      f->error, sizeof f->error);
@@ -175,6 +184,7 @@ static inline struct fixture *fixture_new(uint32_t workers, uint32_t policy)
     f->home.config.identity.workers = workers;
     f->workers = workers;
     f->policy = policy;
+    f->room = SIZE_MAX;
     bufpool_init(&f->pool, (size_t)64 << 20);
     home_open(&f->home);
     start(f);

@@ -1,0 +1,61 @@
+/**
+ * life_fixture - rank 1 as a process of its own, to be killed or stopped.
+ *
+ * The test's program is started again, with arguments: its main() calls what
+ * that process is. The two talk in bytes, over pipes.
+ */
+#ifndef KV_TESTS_INTEGRATION_LIFE_FIXTURE_H
+#define KV_TESTS_INTEGRATION_LIFE_FIXTURE_H
+
+#include "tests/integration/worker_fixture.h"
+
+static inline void tell(int fd)
+{
+    KV_CHECK(write(fd, "", 1) == 1);
+}
+
+static inline void hear(int fd)
+{
+    char byte;
+
+    KV_CHECK(read(fd, &byte, 1) == 1);
+}
+
+struct life {
+    pid_t pid;
+    int in, out;
+};
+
+static inline struct life start_rank_1(const char *kind)
+{
+    char port[16], name[16];
+    char *argv[] = {"worker", name, port, NULL};
+    int in[2], out[2];
+    struct life life;
+
+    snprintf(name, sizeof name, "%s", kind);
+    snprintf(port, sizeof port, "%d", c.port[0]);
+    KV_CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
+    life.pid = fork();
+    if (life.pid == 0) {
+        dup2(in[0], STDIN_FILENO);
+        dup2(out[1], STDOUT_FILENO);
+        execv("/proc/self/exe", argv);
+        _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    life.in = in[1];
+    life.out = out[0];
+    return life;
+}
+
+static inline void end(const struct life *life)
+{
+    kill(life->pid, SIGKILL);
+    waitpid(life->pid, NULL, 0);
+    close(life->in);
+    close(life->out);
+}
+
+#endif
