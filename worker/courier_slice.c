@@ -78,18 +78,20 @@ enum kv_status courier_add_slice(struct courier *c, struct slice *s)
     return KV_OK;
 }
 
-void courier_level(struct slice *slices, uint32_t count)
+uint64_t courier_level(struct slice *slices, uint32_t count)
 {
-    uint64_t least = UINT64_MAX;
+    uint64_t least = UINT64_MAX, most = 0;
 
     for (uint32_t i = 0; i < count; i++) {
         uint64_t rounds = message_rounds(slices[i].pushed);
 
         least = rounds < least ? rounds : least;
+        most = rounds > most ? rounds : most;
     }
     for (uint32_t i = 0; i < count; i++) {
         slices[i].pushed -= message_rounds(slices[i].pushed) - least;
     }
+    return most;
 }
 
 bool courier_idle(const struct slice *s)

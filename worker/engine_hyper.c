@@ -77,6 +77,7 @@ static bool is_ahead(const struct engine *e, struct kvw_op *op,
     for (uint32_t i = 0; i < key->slice_count; i++) {
         uint64_t pushed = message_rounds(key->slices[i].pushed);
 
+        pushed = pushed > key->reached ? pushed : key->reached;
         if (c->round != 0 && pushed >= c->round) {
             op_fail(op, KV_EINVAL,
                     "%s of %s cannot change from round %" PRIu64

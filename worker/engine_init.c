@@ -67,7 +67,7 @@ static bool add_key(struct engine *e, struct newcomer *n)
     enum kv_status status;
 
     replace_older(e, n);
-    courier_level(n->key->slices, n->key->slice_count);
+    n->key->reached = courier_level(n->key->slices, n->key->slice_count);
     status = add_slices(e, n->key);
     if (status == KV_OK) {
         status = keys_add(&e->keys, n->key);

@@ -227,8 +227,9 @@ static void on_where(struct request *r, enum kv_status status, const char *text,
 
 void engine_find_servers(struct engine *e)
 {
-    if (e->asking || !route_is_up(&e->control)) {
-        return; /* It asks by itself when it comes up. */
+    if (e->asking || e->leaving != NULL || !route_is_up(&e->control)) {
+        return; /* It asks by itself when it comes up; and a Join behind our
+                   Leave would take that back. */
     }
     e->asking = true;
     e->where_request = (struct request){.done = on_where, .owner = e};

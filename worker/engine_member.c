@@ -53,8 +53,8 @@ void engine_member_over(struct engine *e, struct kvw_op *op)
 
 void engine_member(struct engine *e, struct kvw_op *op)
 {
-    if (e->policy != KV_POLICY_SYNC) {
-        engine_done(e, op); /* There are no rounds. */
+    if (e->policy != KV_POLICY_SYNC || (op->in && !e->left)) {
+        engine_done(e, op); /* There are no rounds, or it is in them. */
         return;
     }
     e->joining += op->in;

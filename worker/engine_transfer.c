@@ -158,6 +158,15 @@ void engine_one_less(struct engine *e, struct kvw_op *op)
     engine_done(e, op);
 }
 
+/* A slice that had been taken further than others has ignored it: only a later
+ * round reaches all of them. */
+static bool goes_again(const struct part *p)
+{
+    const struct key *key = p->slice->owner;
+
+    return p->reset && message_rounds(p->slice->pushed) <= key->reached;
+}
+
 void engine_part_done(struct route *r, struct part *part, enum kv_status status,
                       const char *text, uint64_t round)
 {
@@ -166,6 +175,10 @@ void engine_part_done(struct route *r, struct part *part, enum kv_status status,
     struct kvw_op *op = part->owner;
     struct key *key = part->slice->owner;
 
+    if (status == KV_OK && goes_again(part)) {
+        route_submit(r, part);
+        return;
+    }
     if (status == KV_OK) {
         succeeded(e, p, round);
     } else {

@@ -1,5 +1,5 @@
 /**
- * life_fixture - rank 1 as a process of its own, to be killed or stopped.
+ * life_fixture - a rank as a process of its own, to be killed or stopped.
  *
  * The test's program is started again, with arguments: its main() calls what
  * that process is. The two talk in bytes, over pipes.
@@ -26,15 +26,16 @@ struct life {
     int in, out;
 };
 
-static inline struct life start_rank_1(const char *kind)
+static inline struct life start_life(unsigned rank, const char *kind)
 {
-    char port[16], name[16];
-    char *argv[] = {"worker", name, port, NULL};
+    char name[16], port[16], number[16];
+    char *argv[] = {"worker", name, port, number, NULL};
     int in[2], out[2];
     struct life life;
 
     snprintf(name, sizeof name, "%s", kind);
     snprintf(port, sizeof port, "%d", c.port[0]);
+    snprintf(number, sizeof number, "%u", rank);
     KV_CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
     life.pid = fork();
     if (life.pid == 0) {
@@ -48,6 +49,16 @@ static inline struct life start_rank_1(const char *kind)
     life.in = in[1];
     life.out = out[0];
     return life;
+}
+
+/* In that process: the store of its rank. */
+static inline unsigned open_life(char **argv)
+{
+    unsigned rank = (unsigned)atoi(argv[3]);
+
+    c.port[0] = atoi(argv[2]);
+    cluster_open(&c, rank, argv[1]);
+    return rank;
 }
 
 static inline void end(const struct life *life)

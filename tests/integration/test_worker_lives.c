@@ -5,6 +5,8 @@
 
 #include "tests/integration/life_fixture.h"
 
+#define RULE "lr=0.5,momentum=0.9"
+
 static const struct kvw_key torn = {"torn", 0}, calm = {"calm", 0};
 
 static void gradients(unsigned rank, unsigned round)
@@ -37,30 +39,31 @@ static void until_a_slice_has_it(unsigned rank)
     }
 }
 
-/* What this program is when it is to die as rank 1. */
-_Noreturn static void be_rank_1(const char *kind, char *port)
+/* What this program is when it is to die. */
+_Noreturn static void be_a_life(char **argv)
 {
-    c.port[0] = atoi(port);
-    cluster_open(&c, 1, kind);
-    init_keys(1);
+    unsigned rank = open_life(argv);
+
+    init_keys(rank);
+    if (rank == 0) {
+        expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", RULE));
+    }
     tell(STDOUT_FILENO);
     hear(STDIN_FILENO);
-    gradients(1, 1);
-    push(1, torn, g[1], BIG);
-    until_a_slice_has_it(1);
+    gradients(rank, 1);
+    push(rank, torn, g[rank], BIG);
+    until_a_slice_has_it(rank);
     tell(STDOUT_FILENO);
     for (;;) {
         pause();
     }
 }
 
-/* Rank 1 dies, and with it all that server 1 knew of its push. */
+/* It is ready, and dies when server 0 has its push, and with it all that server
+ * 1 knew of that. */
 static void tear(const struct life *life)
 {
-    hear(life->out);
     cluster_pause(&c, 1);
-    gradients(0, 1);
-    push(0, torn, g[0], BIG);
     tell(life->in);
     hear(life->out);
     end(life);
@@ -100,27 +103,46 @@ static void expect_alike(uint64_t rounds)
     expect_version(calm, rounds);
 }
 
-static void lose_a_life(const char *kind, const char *optimizer,
-                        const char *params)
+/* Rank 1 is in its second life, rank 0 has pushed round 1. */
+static void lose_rank_1(const char *kind, const char *params)
 {
     struct life life;
 
     cluster_open(&c, 0, kind);
-    life = start_rank_1(kind);
+    life = start_life(1, kind);
     init_keys(0);
-    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], optimizer, params));
+    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", params));
+    hear(life.out);
+    gradients(0, 1);
+    push(0, torn, g[0], BIG);
     tear(&life);
     cluster_open(&c, 1, kind);
     init_keys(1);
-    gradients(1, 1);
-    push(1, torn, g[1], BIG);
+}
+
+/* The job's only rank is in its second life. */
+static void lose_rank_0(const char *kind)
+{
+    struct life life = start_life(0, kind);
+
+    hear(life.out);
+    tear(&life);
+    cluster_open(&c, 0, kind);
+    init_keys(0);
+}
+
+static void push_again(unsigned rank)
+{
+    gradients(rank, 1);
+    push(rank, torn, g[rank], BIG);
     wait_all();
 }
 
 static void test_the_next_life_is_in_the_same_rounds_of_all_slices(void **state)
 {
     (void)state;
-    lose_a_life("dist_sync", "sgd", "lr=0.1,momentum=0.9");
+    lose_rank_1("dist_sync", RULE);
+    push_again(1);
     push_all(calm, 1);
     expect_alike(1);
     push_all(torn, 2);
@@ -132,29 +154,101 @@ static void test_the_next_life_is_in_the_same_rounds_of_all_slices(void **state)
 static void test_no_slice_has_an_async_push_twice(void **state)
 {
     (void)state;
-    lose_a_life("dist_async", "sgd", "lr=1");
+    lose_rank_1("dist_async", "lr=1");
+    push_again(1);
     push_all(calm, 1);
     expect_alike(2);
 }
 
-static int set_up_servers(void **state)
+static void test_a_member_that_joins_stays_in_its_rounds(void **state)
 {
     (void)state;
+    lose_rank_1("dist_sync", RULE);
+    expect_ok(c.kv[1], kvw_join(c.kv[1]));
+    push_again(1);
+    push_all(calm, 1);
+    expect_alike(1);
+}
+
+/* Half of the key had the push, and no part of it has it now. */
+static void reset_all_slices(const char *kind)
+{
+    struct kvw_tensor t = kvw_f32(w[0], BIG);
+    struct kvw_item i = item(torn, &t);
+
+    lose_rank_0(kind);
+    fill(w[0], BIG, 7);
+    expect_ok(c.kv[0], kvw_reset(c.kv[0], &i, 1));
+    fill(w[0], BIG, 0);
+    pull(0, torn, w[0], BIG);
+    wait_all();
+    expect_all(w[0], BIG, 7);
+    fill(g[0], BIG, 1);
+    push(0, torn, g[0], BIG); /* Without momentum from before. */
+    pull(0, torn, w[0], BIG);
+    wait_all();
+    expect_all(w[0], BIG, 7 - 0.5f);
+}
+
+static void test_a_reset_reaches_all_slices(void **state)
+{
+    (void)state;
+    reset_all_slices("dist_sync");
+}
+
+static void test_an_async_reset_reaches_all_slices(void **state)
+{
+    (void)state;
+    reset_all_slices("dist_async");
+}
+
+static void test_a_setting_for_a_round_that_a_slice_has_is_refused(void **state)
+{
+    (void)state;
+    lose_rank_0("dist_sync");
+    expect_error(c.kv[0], kvw_set_hyper(c.kv[0], &torn, "lr", 0, 1), KVW_EINVAL,
+                 "key 'torn'", "has pushed round 1", NULL);
+    push_again(0);
+    gradients(0, 1);
+    push(0, calm, g[0], BIG);
+    wait_all();
+    expect_alike(1);
+}
+
+static int set_up_workers(unsigned workers)
+{
     cluster_no_environment();
-    cluster_start(&c, 2, 2);
+    cluster_start(&c, 2, workers);
     return 0;
+}
+
+static int set_up_one(void **state)
+{
+    (void)state;
+    return set_up_workers(1);
+}
+
+static int set_up_two(void **state)
+{
+    (void)state;
+    return set_up_workers(2);
 }
 
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_the_next_life_is_in_the_same_rounds_of_all_slices,
-             set_up_servers),
-        TEST(test_no_slice_has_an_async_push_twice, set_up_servers),
+             set_up_two),
+        TEST(test_no_slice_has_an_async_push_twice, set_up_two),
+        TEST(test_a_member_that_joins_stays_in_its_rounds, set_up_two),
+        TEST(test_a_reset_reaches_all_slices, set_up_one),
+        TEST(test_an_async_reset_reaches_all_slices, set_up_one),
+        TEST(test_a_setting_for_a_round_that_a_slice_has_is_refused,
+             set_up_one),
     };
 
-    if (argc == 3) {
-        be_rank_1(argv[1], argv[2]);
+    if (argc > 1) {
+        be_a_life(argv);
     }
     return cmocka_run_group_tests_name("worker lives", tests, NULL, NULL);
 }

@@ -55,12 +55,11 @@ static void until_the_server_knows(void)
     expect_ok(c.kv[1], kvw_wait(c.kv[1], op, PATIENCE));
 }
 
-static int be_rank_1(const char *kind, const char *port)
+static int be_rank_1(char **argv)
 {
     struct kvw_op *op;
 
-    c.port[0] = atoi(port);
-    cluster_open(&c, 1, kind);
+    (void)open_life(argv);
     init_keys(1);
     push_a_row(1, 5);
     pull_all(&op);
@@ -114,7 +113,7 @@ static void test_what_it_has_asked_for_takes_no_memory(void **state)
 
     (void)state;
     cluster_open(&c, 0, "dist_sync");
-    life = start_rank_1("dist_sync");
+    life = start_life(1, "dist_sync");
     init_keys(0);
     expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "accumulate", ""));
     hear(life.out);
@@ -146,8 +145,8 @@ int main(int argc, char **argv)
 
     values = malloc((size_t)ROWS * WIDTH * sizeof *values);
     KV_CHECK(values != NULL);
-    if (argc == 3) {
-        return be_rank_1(argv[1], argv[2]);
+    if (argc > 1) {
+        return be_rank_1(argv);
     }
     return cmocka_run_group_tests_name("worker slow", tests, NULL, NULL);
 }
