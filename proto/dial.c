@@ -94,6 +94,9 @@ static void refused(struct dial *d, enum kv_status status)
              version, (unsigned)h->version_min, (unsigned)h->version_max);
     } else if (status == KV_EPROTO) {
         fail(d, status, "what answers there is no kvstored");
+    } else if (status == KV_EINVAL && d->challenge.server != h->server) {
+        fail(d, h->target == HANDSHAKE_CONTROL ? KV_EINVAL : KV_ECONN,
+             "server %u answers there", (unsigned)d->challenge.server);
     } else if (status == KV_EAGAIN) {
         fail(d, status, "the root has not taken it in yet");
     } else if (status == KV_EDATALOSS) {

@@ -29,6 +29,7 @@ enum {
     HELLO_TARGET = 10,
     HELLO_RANK = 12,
     HELLO_POLICY = 16,
+    HELLO_SERVER = 20,
     HELLO_INCARNATION = 24,
     HELLO_TOKEN = 32,
     HELLO_JOB = 40,
@@ -38,6 +39,7 @@ enum {
     CHALLENGE_STATUS = 6,
     CHALLENGE_EPOCH = 8,
     CHALLENGE_NONCE = 16,
+    CHALLENGE_SERVER = 48,
     CHALLENGE_MAC = 56,
 
     PROOF_MAC = 8,
@@ -81,6 +83,7 @@ void handshake_pack_hello(const struct hello *h,
     bytes_put_u16(out + HELLO_TARGET, h->target);
     bytes_put_u32(out + HELLO_RANK, h->rank);
     bytes_put_u32(out + HELLO_POLICY, h->policy);
+    bytes_put_u32(out + HELLO_SERVER, h->server);
     bytes_put_u64(out + HELLO_INCARNATION, h->incarnation);
     bytes_put_u64(out + HELLO_TOKEN, h->token);
     memcpy(out + HELLO_JOB, h->job, sizeof h->job);
@@ -102,6 +105,9 @@ static bool hello_ok(const struct hello *h)
     if (h->target != HANDSHAKE_CONTROL && h->target >= KV_SHARDS_MAX) {
         return false;
     }
+    if (h->server >= KV_SERVERS_MAX) {
+        return false;
+    }
     if (h->rank == HANDSHAKE_RANK_NONE) {
         return h->role == HANDSHAKE_WORKER && h->target == HANDSHAKE_CONTROL;
     }
@@ -120,6 +126,7 @@ handshake_unpack_hello(const unsigned char in[HANDSHAKE_HELLO_SIZE],
     got.target = bytes_get_u16(in + HELLO_TARGET);
     got.rank = bytes_get_u32(in + HELLO_RANK);
     got.policy = bytes_get_u32(in + HELLO_POLICY);
+    got.server = bytes_get_u32(in + HELLO_SERVER);
     got.incarnation = bytes_get_u64(in + HELLO_INCARNATION);
     got.token = bytes_get_u64(in + HELLO_TOKEN);
     memcpy(got.job, in + HELLO_JOB, sizeof got.job);
@@ -143,6 +150,7 @@ void handshake_pack_challenge(const struct challenge *c,
     bytes_put_u16(out + CHALLENGE_VERSION, c->version);
     bytes_put_u16(out + CHALLENGE_STATUS, (uint16_t)c->status);
     bytes_put_u64(out + CHALLENGE_EPOCH, c->epoch);
+    bytes_put_u32(out + CHALLENGE_SERVER, c->server);
     memcpy(out + CHALLENGE_NONCE, c->nonce, sizeof c->nonce);
     mac_of(server_label, key, hello, out, out + CHALLENGE_MAC);
 }
@@ -165,6 +173,7 @@ handshake_check_challenge(const unsigned char in[HANDSHAKE_CHALLENGE_SIZE],
     c->version = bytes_get_u16(in + CHALLENGE_VERSION);
     c->status = (int16_t)bytes_get_u16(in + CHALLENGE_STATUS);
     c->epoch = bytes_get_u64(in + CHALLENGE_EPOCH);
+    c->server = bytes_get_u32(in + CHALLENGE_SERVER);
     memcpy(c->nonce, in + CHALLENGE_NONCE, sizeof c->nonce);
     if (!kv_status_known(c->status)) {
         return KV_EPROTO;

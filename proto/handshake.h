@@ -42,6 +42,7 @@ struct hello {
     uint16_t version_min, version_max;
     uint16_t role;        /* enum handshake_role */
     uint16_t target;      /* Shard, or HANDSHAKE_CONTROL. */
+    uint32_t server;      /* Which one it takes the other end for. */
     uint32_t rank;        /* Of a worker; index of a server. */
     uint32_t policy;      /* Of a worker, as sent: an enum kv_policy_id. */
     uint64_t incarnation; /* The n-th life of this rank; grows. */
@@ -53,6 +54,7 @@ struct hello {
 struct challenge {
     uint16_t version; /* The one to speak. */
     int16_t status;   /* enum kv_status; an error ends it here. */
+    uint32_t server;  /* Which one this is. */
     uint64_t epoch;   /* Life of the server. */
     uint8_t nonce[HANDSHAKE_NONCE_SIZE];
 };

@@ -114,7 +114,7 @@ struct message {
     union {
         struct {
             uint64_t arena_id;
-            uint32_t rank, server;
+            uint32_t rank;
         } welcome;
         struct {
             enum kv_status status;

@@ -12,7 +12,6 @@ static void pack_welcome(const struct message *m, struct parts *p,
     kv__welcome__init(&p->welcome);
     p->welcome.arena_id = m->welcome.arena_id;
     p->welcome.rank = m->welcome.rank;
-    p->welcome.server = m->welcome.server;
     env->welcome = &p->welcome;
 }
 

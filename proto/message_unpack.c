@@ -38,12 +38,8 @@ static const char *take_welcome(struct scratch *scratch,
     if (env->welcome->rank >= KV_RANKS_MAX) {
         return "welcome with a rank out of range";
     }
-    if (env->welcome->server >= KV_SERVERS_MAX) {
-        return "welcome from a server out of range";
-    }
     out->welcome.arena_id = env->welcome->arena_id;
     out->welcome.rank = env->welcome->rank;
-    out->welcome.server = env->welcome->server;
     return NULL;
 }
 

@@ -330,11 +330,6 @@ uint64_t arena_life(const struct arena *a)
     return a->head->life;
 }
 
-uint32_t arena_server(const struct arena *a)
-{
-    return a->head->identity.server;
-}
-
 uint64_t *arena_words(struct arena *a)
 {
     return a->head->words;

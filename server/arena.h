@@ -76,9 +76,6 @@ uint64_t arena_id(const struct arena *a);
 /* How often the file was opened; 1 the first time. */
 uint64_t arena_life(const struct arena *a);
 
-/* Whose it is. */
-uint32_t arena_server(const struct arena *a);
-
 /* ARENA_WORDS scalars for the owner, zero at first; set by arena_store(). */
 uint64_t *arena_words(struct arena *a);
 

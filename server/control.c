@@ -212,7 +212,6 @@ void control_admit(struct control *c, int fd, const struct hello *hello)
     }
     list_push(&c->guests, &g->among_guests);
     m.welcome.arena_id = arena_id(c->arena);
-    m.welcome.server = arena_server(c->arena);
     m.welcome.rank =
         hello->rank == HANDSHAKE_RANK_NONE ? 0 : hello->rank; /* By Join. */
     guest_answer(g, &m, 0);

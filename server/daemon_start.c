@@ -119,8 +119,8 @@ static int open_door(struct daemon *d)
     struct door_config config = {.key = c->key,
                                  .epoch = arena_life(d->shards[0].arena),
                                  .shards = d->shard_count,
-                                 .workers = (uint32_t)c->workers,
-                                 .root = is_root(d)};
+                                 .server = (uint32_t)c->index,
+                                 .workers = (uint32_t)c->workers};
     int fd = d->listen_fd;
 
     memcpy(config.job, c->job, sizeof config.job);

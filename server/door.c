@@ -190,9 +190,15 @@ static enum kv_status judge(const struct door *d, const struct hello *h,
         snprintf(reason, size, "it belongs to another job");
         return KV_ESTALE;
     }
+    if (h->server != c->server) {
+        snprintf(reason, size,
+                 "it looks for server %" PRIu32 ", this is server %" PRIu32,
+                 h->server, c->server);
+        return KV_EINVAL;
+    }
     if (h->target == HANDSHAKE_CONTROL) {
         snprintf(reason, size, "it looks for the root, which is server 0");
-        return c->root ? KV_OK : KV_EINVAL;
+        return c->server == 0 ? KV_OK : KV_EINVAL;
     }
     if (h->target >= c->shards || h->role != HANDSHAKE_WORKER) {
         snprintf(reason, size, "it asks for shard %u of %" PRIu32, h->target,
@@ -219,6 +225,7 @@ static bool challenge(struct visitor *v, enum kv_status status)
                                          ? v->hello.version_max
                                          : KV_VERSION_MAX,
                           .status = (int16_t)status,
+                          .server = v->door->config.server,
                           .epoch = v->door->config.epoch};
     uv_buf_t buf = uv_buf_init((char *)v->challenge, sizeof v->challenge);
 

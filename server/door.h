@@ -38,9 +38,9 @@ typedef void (*door_closed_fn)(struct door *d);
 struct door_config {
     const unsigned char *key; /* HANDSHAKE_KEY_SIZE bytes; kept. */
     uint8_t job[HANDSHAKE_JOB_SIZE];
-    uint64_t epoch; /* Life of this server. */
+    uint64_t epoch;  /* Life of this server. */
+    uint32_t server; /* Index; 0 is the root, which has a control service. */
     uint32_t shards, workers;
-    bool root; /* Has a control service. */
     /* Limits; limits.h has those of the daemon. */
     unsigned unproven_max, unproven_per_host_max;
     uint64_t deadline_ms, silent_ms;

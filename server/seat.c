@@ -289,7 +289,6 @@ static void welcome(struct seat *seat)
     t->by_rank[seat->rank] = seat;
     m.welcome.arena_id = arena_id(t->arena);
     m.welcome.rank = seat->rank;
-    m.welcome.server = arena_server(t->arena);
     send_message(seat, &m, 0, NULL, 0, NULL, NULL);
 }
 

@@ -113,6 +113,7 @@ static struct route_config config_of(struct engine *e, struct peer *peer,
     c.hello.version_max = KV_VERSION_MAX;
     c.hello.role = HANDSHAKE_WORKER;
     c.hello.target = target;
+    c.hello.server = peer->index;
     c.hello.rank = rank;
     c.hello.policy = e->policy;
     c.hello.incarnation = e->lane.options->incarnation;

@@ -180,15 +180,8 @@ static enum kv_status say_join(struct route *r)
 
 static enum kv_status on_welcome(struct route *r, const struct message *m)
 {
-    char text[64];
-
     if (m->kind != MESSAGE_WELCOME) {
         return refuse(r, KV_EPROTO, "it did not begin with Welcome");
-    }
-    if (m->welcome.server != r->peer->index) { /* The root knows where it is. */
-        snprintf(text, sizeof text, "server %u answers there",
-                 m->welcome.server);
-        return refuse(r, KV_ECONN, text);
     }
     if (r->arena_id != 0 && r->arena_id != m->welcome.arena_id) {
         return refuse(r, KV_EDATALOSS, "it came back without its state");

@@ -27,12 +27,14 @@ static void try_hello(const unsigned char *bytes)
     KV_CHECK(h.target == HANDSHAKE_CONTROL || h.target < KV_SHARDS_MAX);
     KV_CHECK(h.rank < KV_RANKS_MAX ||
              (h.rank == HANDSHAKE_RANK_NONE && h.target == HANDSHAKE_CONTROL));
+    KV_CHECK(h.server < KV_SERVERS_MAX);
     handshake_pack_hello(&h, again);
     KV_CHECK(handshake_unpack_hello(again, &same) == KV_OK);
     KV_CHECK(memcmp(h.nonce, same.nonce, sizeof h.nonce) == 0);
     KV_CHECK(memcmp(h.job, same.job, sizeof h.job) == 0);
     KV_CHECK(h.rank == same.rank && h.token == same.token &&
-             h.incarnation == same.incarnation && h.policy == same.policy);
+             h.incarnation == same.incarnation && h.policy == same.policy &&
+             h.server == same.server);
 }
 
 /* Whatever bytes come, they are only read. */
@@ -48,7 +50,8 @@ static void pack(struct exchange *x, struct fuzz_input *in)
 {
     struct challenge c = {.version = (uint16_t)fuzz_take(in, 2),
                           .status = (int16_t)fuzz_take(in, 2),
-                          .epoch = fuzz_take(in, 8)};
+                          .epoch = fuzz_take(in, 8),
+                          .server = (uint32_t)fuzz_take(in, 4)};
 
     fuzz_copy(in, c.nonce, sizeof c.nonce);
     handshake_pack_challenge(&c, x->key, x->hello, x->challenge);

@@ -333,6 +333,16 @@ static inline void shake_hands(int fd, const struct hello *h)
     assert_int_equal(send(fd, proof, sizeof proof, MSG_NOSIGNAL), sizeof proof);
 }
 
+/* Which daemon of the job that is; 0 for one of another. */
+static inline uint32_t server_at(const struct fixture *f, const char *address)
+{
+    uint32_t server = DAEMONS_MAX;
+
+    while (--server > 0 && strcmp(f->daemon[server].address, address) != 0) {
+    }
+    return server;
+}
+
 /* Up to the first frame. */
 static inline struct caller *call(struct fixture *f, const char *address,
                                   uint16_t target, uint32_t rank,
@@ -348,6 +358,7 @@ static inline struct caller *call(struct fixture *f, const char *address,
                       .target = target,
                       .rank = rank,
                       .policy = policy,
+                      .server = server_at(f, address),
                       .incarnation = f->incarnation,
                       .token = 1000 + f->incarnation};
 

@@ -71,7 +71,6 @@ static inline int set_up(void **state)
     f->config.epoch = 3;
     f->config.shards = 2;
     f->config.workers = 4;
-    f->config.root = true;
     f->config.job[0] = 9;
     f->config.unproven_max = 8;
     f->config.unproven_per_host_max = 8;
@@ -216,6 +215,7 @@ static inline struct hello a_hello(struct fixture *f)
                       .target = 1,
                       .rank = 3,
                       .policy = 1,
+                      .server = f->config.server,
                       .incarnation = 77,
                       .token = 88};
 

@@ -22,6 +22,7 @@ enum peer_mode {
     PEER_GOOD,
     PEER_OTHER_KEY,
     PEER_REFUSES,
+    PEER_IS_ANOTHER,
     PEER_OTHER_VERSION,
     PEER_TALKS_NONSENSE,
     PEER_HANGS_UP,
@@ -75,6 +76,9 @@ static void make_challenge(const struct peer *p, const unsigned char *hello,
     handshake_random(c.nonce, sizeof c.nonce);
     if (p->mode == PEER_REFUSES) {
         c.status = KV_ESTALE;
+    } else if (p->mode == PEER_IS_ANOTHER) {
+        c.status = KV_EINVAL;
+        c.server = 7;
     } else if (p->mode == PEER_OTHER_VERSION) {
         c.version = KV_VERSION_MAX + 1;
     }
@@ -277,6 +281,15 @@ static void test_a_refusal_keeps_its_status(void **state)
     expect(KV_ESTALE, "refused: an older life of this rank, or another job");
 }
 
+/* Whoever dials a shard was told of this address by the root, and will be told
+ * of another; but where the root is, a person has said. */
+static void test_another_server_says_which_it_is(void **state)
+{
+    (void)state;
+    dial_peer(PEER_IS_ANOTHER, 60000);
+    expect(KV_ECONN, "server 7 answers there");
+}
+
 static void test_another_version_is_named_with_ours(void **state)
 {
     (void)state;
@@ -422,6 +435,7 @@ int main(void)
         TEST(test_each_dial_has_its_own_nonce),
         TEST(test_a_server_with_another_key_is_refused),
         TEST(test_a_refusal_keeps_its_status),
+        TEST(test_another_server_says_which_it_is),
         TEST(test_another_version_is_named_with_ours),
         TEST(test_nonsense_is_no_kvstored),
         TEST(test_a_peer_may_hang_up_at_once),

@@ -191,7 +191,7 @@ static void test_what_this_server_does_not_have_is_refused(void **state)
     struct fixture *f = *state;
     struct hello h, good;
 
-    f->config.root = false;
+    f->config.server = 2;
     open_door(f);
     good = a_hello(f);
     h = good;
@@ -199,6 +199,9 @@ static void test_what_this_server_does_not_have_is_refused(void **state)
     expect_refusal(f, &h, KV_EINVAL);
     h = good;
     h.target = HANDSHAKE_CONTROL;
+    expect_refusal(f, &h, KV_EINVAL);
+    h = good;
+    h.server = 1;
     expect_refusal(f, &h, KV_EINVAL);
     h = good;
     h.rank = 4;

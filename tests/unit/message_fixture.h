@@ -174,7 +174,6 @@ static inline void fill_control(struct fixture *f)
     case MESSAGE_WELCOME:
         m->welcome.arena_id = UINT64_MAX;
         m->welcome.rank = KV_RANKS_MAX - 1;
-        m->welcome.server = KV_SERVERS_MAX - 1;
         return;
     case MESSAGE_ERROR:
         m->error.status = KV_EMISMATCH;

@@ -42,6 +42,7 @@ static int set_up(void **state)
     f->hello.target = 2;
     f->hello.rank = 5;
     f->hello.policy = 1;
+    f->hello.server = 4;
     f->hello.incarnation = 7;
     f->hello.token = UINT64_C(0x1122334455667788);
     memset(f->hello.job, 0x55, sizeof f->hello.job);
@@ -299,6 +300,9 @@ static void test_a_hello_out_of_range_is_none(void **state)
     expect_hello(f);
     f->hello = good;
     f->hello.target = KV_SHARDS_MAX;
+    expect_no_hello(f);
+    f->hello = good;
+    f->hello.server = KV_SERVERS_MAX;
     expect_no_hello(f);
     f->hello = good;
     f->hello.version_min = 0;

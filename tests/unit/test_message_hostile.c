@@ -215,9 +215,6 @@ static void test_strings_are_checked(void **state)
     expect_refused(f);
     f->text[KV_KEY_NAME_MAX] = '\0';
     expect_taken(f);
-    fill(f, MESSAGE_WELCOME);
-    f->message.welcome.server = KV_SERVERS_MAX;
-    expect_refused(f);
     fill(f, MESSAGE_ENLIST);
     f->message.enlist.state = 0;
     expect_refused(f);

@@ -38,13 +38,14 @@ static void shake(unsigned char hello[HANDSHAKE_HELLO_SIZE],
                   unsigned char proof[HANDSHAKE_PROOF_SIZE])
 {
     uint8_t key[HANDSHAKE_KEY_SIZE];
-    struct challenge c = {.version = 1, .epoch = 5};
+    struct challenge c = {.version = 1, .epoch = 5, .server = 1};
     struct hello h = {.version_min = 1,
                       .version_max = 1,
                       .role = HANDSHAKE_WORKER,
                       .target = 2,
                       .rank = 3,
                       .policy = KV_POLICY_SYNC,
+                      .server = 1,
                       .incarnation = 1,
                       .token = UINT64_C(0x1122334455667788)};
 
@@ -87,9 +88,7 @@ static const struct message_listing listings[] = {
 
 static struct message messages[] = {
     {.kind = MESSAGE_WELCOME,
-     .welcome = {.arena_id = UINT64_C(0x0123456789abcdef),
-                 .rank = 3,
-                 .server = 1}},
+     .welcome = {.arena_id = UINT64_C(0x0123456789abcdef), .rank = 3}},
     {.kind = MESSAGE_ERROR,
      .error = {.status = KV_EINVAL,
                .text = "its next is 3",
