@@ -39,7 +39,7 @@
 #include "common/base/mem.h"
 #include "worker/kvworker.h"
 
-enum { CLUSTER_SERVERS_MAX = 2, CLUSTER_WORKERS_MAX = 4 };
+enum { CLUSTER_SERVERS_MAX = 3, CLUSTER_WORKERS_MAX = 4 };
 
 struct cluster {
     char dir[32];
