@@ -100,7 +100,9 @@ static void refused(struct dial *d, enum kv_status status)
     } else if (status == KV_EAGAIN) {
         fail(d, status, "the root has not taken it in yet");
     } else if (status == KV_EDATALOSS) {
-        fail(d, status, "the root says that it has lost its state");
+        fail(d, status,
+             "the root does not take it in: it has lost its state, or the "
+             "root has");
     } else {
         fail(d, status, "refused: %s", kv_strstatus(status));
     }

@@ -134,8 +134,8 @@ void daemon_on_done(struct control *c)
     }
 }
 
-/* Workers need not wait for a root that is away, or has something else against
- * this server. */
+/* Once taken in, it lets workers in while the root is away, or has something
+ * against this server that is not about its state. */
 void daemon_on_heard(struct enlist *e, enum kv_status status)
 {
     struct daemon *d = e->data;

@@ -101,18 +101,6 @@ static int bind_door(struct daemon *d)
     return 0;
 }
 
-/* What a server that never had another state lacks, nobody has seen; whether
- * one with a new state should have an older one, the root knows. */
-static enum kv_status gate_of(const struct daemon *d)
-{
-    for (uint32_t i = 0; d->enlisting && i < d->shard_count; i++) {
-        if (arena_life(d->shards[i].arena) == 1) {
-            return KV_EAGAIN;
-        }
-    }
-    return KV_OK;
-}
-
 static int open_door(struct daemon *d)
 {
     const struct config *c = d->config;
@@ -132,7 +120,9 @@ static int open_door(struct daemon *d)
                   sizeof d->error) != KV_OK) {
         return DAEMON_EXIT_START;
     }
-    door_gate(&d->door, gate_of(d));
+    if (!is_root(d)) { /* Which knows what state this server should have. */
+        door_gate(&d->door, KV_EAGAIN);
+    }
     return 0;
 }
 

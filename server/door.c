@@ -16,6 +16,7 @@
 
 #define BACKLOG 4096
 #define SILENT_MS 50
+#define GATE_MS 1000
 #define SPARE_DESCRIPTORS 16
 #define REFUSALS_LOGGED 10 /* In REFUSALS_MS. */
 #define REFUSALS_MS 10000
@@ -358,10 +359,15 @@ static void receive(struct door *d)
     KV_CHECK(uv_read_start((uv_stream_t *)&v->tcp, on_alloc, on_read) == 0);
 }
 
+static bool waits_for_gate(const struct door *d)
+{
+    return d->gate == KV_EAGAIN && uv_now(d->wake.loop) < d->gate_ms;
+}
+
 /* One stands outside, or somebody has left. */
 static void let_in_more(struct door *d)
 {
-    if (d->waiting && !d->closing && make_room(d)) {
+    if (d->waiting && !d->closing && !waits_for_gate(d) && make_room(d)) {
         receive(d);
     }
     if (!d->closing) {
@@ -410,6 +416,7 @@ void door_limits(struct door_config *config)
     config->unproven_per_host_max = KV_UNPROVEN_PER_HOST_MAX;
     config->deadline_ms = KV_HANDSHAKE_MS;
     config->silent_ms = SILENT_MS;
+    config->gate_ms = GATE_MS;
 }
 
 enum kv_status door_open(struct door *d, uv_loop_t *loop,
@@ -448,6 +455,8 @@ enum kv_status door_open(struct door *d, uv_loop_t *loop,
 void door_gate(struct door *d, enum kv_status gate)
 {
     d->gate = gate;
+    d->gate_ms = uv_now(d->wake.loop) + d->config.gate_ms;
+    let_in_more(d);
 }
 
 void door_close(struct door *d, door_closed_fn closed)

@@ -43,7 +43,7 @@ struct door_config {
     uint32_t shards, workers;
     /* Limits; limits.h has those of the daemon. */
     unsigned unproven_max, unproven_per_host_max;
-    uint64_t deadline_ms, silent_ms;
+    uint64_t deadline_ms, silent_ms, gate_ms;
 };
 
 /* The limits as the daemon uses them. */
@@ -59,6 +59,7 @@ struct door {
     /* Private. */
     struct door_config config;
     enum kv_status gate;
+    uint64_t gate_ms; /* Until then nobody comes in; 0: they do. */
     door_admit_fn admit;
     door_closed_fn closed;
     uv_tcp_t listener;
@@ -79,7 +80,8 @@ KV_MUST_CHECK enum kv_status door_open(struct door *d, uv_loop_t *loop,
                                        char *error, size_t error_size);
 
 /* What workers who look for a shard are told from the next one on; KV_OK, as at
- * first, lets them in. Of KV_EAGAIN the log does not tell. */
+ * first, lets them in. Before KV_EAGAIN is said, which the log does not tell,
+ * new ones wait outside for gate_ms: that it opens spares them another try. */
 void door_gate(struct door *d, enum kv_status gate);
 
 /* No further admit() from here on. */

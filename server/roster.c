@@ -160,7 +160,7 @@ enum kv_status roster_enlist(struct roster *r, const struct roster_offer *o,
                              bool keys, bool *changed, char *error,
                              size_t error_size)
 {
-    const struct roster_server *s;
+    struct roster_server *s;
     enum kv_status status;
 
     if (o->index >= r->servers || o->shards == 0 || o->shards > KV_SHARDS_MAX ||
@@ -177,10 +177,11 @@ enum kv_status roster_enlist(struct roster *r, const struct roster_offer *o,
     if (status == KV_OK) {
         status = check_room(r, o, error, error_size);
     }
+    s = &r->server[o->index];
+    s->refused = status != KV_OK;
     if (status != KV_OK) {
         return status;
     }
-    s = &r->server[o->index];
     *changed = s->shards == 0 || s->state != o->state ||
                strcmp(s->address, o->address) != 0;
     if (*changed) {
@@ -211,7 +212,7 @@ void roster_missing_servers(const struct roster *r, char *out, size_t size)
     start(&e, "server", r->servers - r->enlisted, out, size);
     for (uint32_t i = 0; i < r->servers; i++) {
         if (r->server[i].shards == 0) {
-            name(&e, i, "");
+            name(&e, i, r->server[i].refused ? " (turned away)" : "");
         }
     }
 }

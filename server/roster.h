@@ -28,6 +28,7 @@
 
 struct roster_server {
     uint32_t shards; /* 0: not enlisted yet. */
+    bool refused;    /* The last time that it came. */
     uint64_t state;
     char address[KV_ADDRESS_MAX + 1];
 };
@@ -85,7 +86,8 @@ bool roster_assembled(const struct roster *r);
 /* Of all servers; meaningful once assembled. */
 uint32_t roster_shards(const struct roster *r);
 
-/* "server 1" or "servers 1 and 3": those that have not enlisted. */
+/* "server 1" or "servers 1 (turned away) and 3": those that have not enlisted.
+ */
 void roster_missing_servers(const struct roster *r, char *out, size_t size);
 
 /* --- Ranks --------------------------------------------------------------- */

@@ -235,6 +235,32 @@ static void test_workers_wait_until_the_gate_is_open(void **state)
     close(t.fd);
 }
 
+static void test_who_comes_shortly_before_it_opens_is_let_in(void **state)
+{
+    struct fixture *f = *state;
+    struct talk t;
+    struct hello h;
+    struct challenge c;
+
+    f->config.gate_ms = FAR_MS;
+    open_door(f);
+    h = a_hello(f);
+    door_gate(&f->door, KV_EAGAIN);
+    t.fd = knock(f);
+    handshake_pack_hello(&h, t.hello);
+    say(t.fd, t.hello, sizeof t.hello);
+    for (int i = 0; i < 10; i++) {
+        (void)uv_run(&f->loop, UV_RUN_NOWAIT);
+        assert_int_equal(recv(t.fd, &c, 1, MSG_DONTWAIT), -1);
+    }
+    door_gate(&f->door, KV_OK);
+    assert_int_equal(hear(f, t.fd, t.challenge, sizeof t.challenge),
+                     sizeof t.challenge);
+    assert_int_equal(
+        handshake_check_challenge(t.challenge, f->key, t.hello, &c), KV_OK);
+    close(t.fd);
+}
+
 /* --- Floods and slow ones ------------------------------------------------ */
 
 static void test_who_takes_too_long_is_shown_out(void **state)
@@ -448,6 +474,7 @@ int main(void)
         TEST(test_another_version_is_told_so),
         TEST(test_what_this_server_does_not_have_is_refused),
         TEST(test_workers_wait_until_the_gate_is_open),
+        TEST(test_who_comes_shortly_before_it_opens_is_let_in),
         TEST(test_who_takes_too_long_is_shown_out),
         TEST(test_a_flood_pushes_out_its_own_oldest),
         TEST(test_one_host_cannot_take_every_place),

@@ -82,7 +82,27 @@ static void test_a_root_that_lost_all_takes_no_other_in(void **state)
     cluster_restart(&c, 0);
     assert_int_equal(cluster_try_open(&c, 0, "dist_sync", "timeout=3"),
                      KVW_ETIMEOUT);
-    expect_text(kvw_error(NULL), "waits for server 1 since");
+    expect_text(kvw_error(NULL), "waits for server 1 (turned away) since");
+}
+
+static void test_nobody_is_let_in_before_the_root_knows(void **state)
+{
+    (void)state;
+    init_all(key, BIG, 0);
+    cluster_kill(&c, 1);
+    cluster_pause(&c, 0);
+    cluster_restart(&c, 1);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        fill(g[rank], BIG, 1);
+        push(rank, key, g[rank], BIG);
+    }
+    expect_error(c.kv[0], kvw_wait_all(c.kv[0], 3000), KVW_ETIMEOUT, "server 1",
+                 "the root has not taken it in yet", NULL);
+    KV_CHECK(kill(c.pid[0], SIGCONT) == 0);
+    wait_all();
+    pull(0, key, w[0], BIG);
+    wait_all();
+    expect_all(w[0], BIG, 2);
 }
 
 static void test_before_there_are_keys_nothing_is_lost(void **state)
@@ -105,6 +125,7 @@ int main(void)
         TEST(test_a_server_that_lost_a_shard_is_not_taken_in, set_up),
         TEST(test_a_root_that_lost_a_shard_does_not_start, set_up),
         TEST(test_a_root_that_lost_all_takes_no_other_in, set_up),
+        TEST(test_nobody_is_let_in_before_the_root_knows, set_up),
         TEST(test_before_there_are_keys_nothing_is_lost, set_up),
     };
 
