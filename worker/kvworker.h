@@ -291,7 +291,7 @@ void kvw_forget(struct kvw *kv, struct kvw_op *op);
  * the first error, of whatever key, among operations that had neither handle
  * nor callback since the last kvw_wait_all(). After KVW_ETIMEOUT kvw_error()
  * says what is waited for, as "key 'w' round 17: waiting for rank 3 (not
- * connected)"; before a wait is 5 s old, which server it is that waits. */
+ * connected)"; before a wait is 1 s old, which server it is that waits. */
 int kvw_wait_key(struct kvw *kv, struct kvw_key key, int64_t timeout_ms);
 int kvw_wait_all(struct kvw *kv, int64_t timeout_ms);
 

@@ -17,9 +17,11 @@
  * Thread:  the lane's.
  * Memory:  the owner keeps struct route until `closed` has run; the courier is
  *          the route's.
- * Result:  a route fails for good when the server does not know our key, or
- *          refuses this job, rank or policy, or has lost its state: from then
- *          on everything comes back with that status and sentence.
+ * Result:  a route fails for good when the server has lost its state, or a
+ *          newer process has our rank; and, as long as it has never been up,
+ *          when the server does not know our key, or refuses this job, rank or
+ *          policy: later, that is somebody else who has its port. From then on
+ *          everything comes back with that status and sentence.
  */
 #ifndef KV_WORKER_ROUTE_H
 #define KV_WORKER_ROUTE_H
