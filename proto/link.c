@@ -449,6 +449,7 @@ enum kv_status link_open(struct link *l, struct link_hub *hub, int fd,
         close(fd);
         return status;
     }
+    link_bound_socket(fd);
     KV_CHECK(uv_tcp_init(hub->loop, &l->tcp) == 0);
     KV_CHECK(uv_timer_init(hub->loop, &l->timer) == 0);
     KV_CHECK(uv_tcp_open(&l->tcp, fd) == 0);

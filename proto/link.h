@@ -107,10 +107,12 @@ struct link {
 /* Socket options for both ends: TCP_NODELAY; keepalive and, but on loopback,
  * user timeout, so that a vanished peer is found within 10 s; and the named
  * congestion control. NULL means: cubic, else reno, on loopback, where BBR as a
- * system default halves the speed, and the system's own elsewhere. Socket
- * buffers are left to the kernel, which was as fast as any fixed size from
- * 256 KiB to 4 MiB. */
+ * system default halves the speed, and the system's own elsewhere. */
 void link_tune_socket(int fd, const char *congestion);
+
+/* Bound what lies in the kernel on its way to a peer on this machine. A link is
+ * bound when it is opened; a plain blocking socket is faster without. */
+void link_bound_socket(int fd);
 
 /* Is its peer on this machine? Frames need no checksum of their payload then.
  */
