@@ -204,6 +204,7 @@ struct kvw_call {
  * A key that the job already has (this worker was restarted) keeps its value.
  * If its life before ended within a push of a key of several slices, the next
  * push of the key completes that one: slices that have it ignore what comes.
+ * (kvw_reset() reaches all slices all the same.)
  * Of several tensors the first one counts. When the call fails, none of its
  * keys is registered here; calling it again is fine.
  * Errors: KVW_EEXIST this process has registered the key before, KVW_EMISMATCH
