@@ -167,6 +167,7 @@ struct message {
         struct {
             uint32_t slot;
             uint64_t round;
+            bool reset;
         } opened;
         struct message_batch batch;
         struct {

@@ -21,6 +21,7 @@ void pack_opened(const struct message *m, struct parts *p, Kv__Envelope *env)
     kv__opened__init(&p->opened);
     p->opened.slot = m->opened.slot;
     p->opened.round = m->opened.round;
+    p->opened.reset = m->opened.reset;
     env->opened = &p->opened;
 }
 

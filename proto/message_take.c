@@ -53,6 +53,7 @@ const char *take_opened(struct scratch *scratch, const Kv__Envelope *env,
     }
     out->opened.slot = env->opened->slot;
     out->opened.round = env->opened->round;
+    out->opened.reset = env->opened->reset != 0;
     return NULL;
 }
 

@@ -95,12 +95,13 @@ static void on_answer(void *ctx, const struct shard_answer *a)
 
 static void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
                       enum kv_status status, const char *text, uint32_t slot,
-                      uint64_t round)
+                      uint64_t round, bool reset)
 {
     struct seat *seat = seat_answering(ctx, rank);
 
     if (seat != NULL) {
-        session_opened(&seat->session, request_id, status, text, slot, round);
+        session_opened(&seat->session, request_id, status, text, slot, round,
+                       reset);
     }
 }
 

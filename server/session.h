@@ -73,7 +73,7 @@ void session_reply(struct session *s, uint64_t request_id,
 void session_answer(struct session *s, const struct shard_answer *a);
 void session_opened(struct session *s, uint64_t request_id,
                     enum kv_status status, const char *text, uint32_t slot,
-                    uint64_t round);
+                    uint64_t round, bool reset);
 void session_stalled(struct session *s, uint32_t slot, uint64_t round,
                      uint32_t seconds, const uint32_t *missing,
                      const bool *connected, uint32_t missing_count);

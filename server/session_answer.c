@@ -140,7 +140,7 @@ void session_answer(struct session *s, const struct shard_answer *a)
 
 void session_opened(struct session *s, uint64_t request_id,
                     enum kv_status status, const char *text, uint32_t slot,
-                    uint64_t round)
+                    uint64_t round, bool reset)
 {
     struct message m = {.kind = MESSAGE_OPENED};
 
@@ -150,6 +150,7 @@ void session_opened(struct session *s, uint64_t request_id,
     }
     m.opened.slot = slot;
     m.opened.round = round;
+    m.opened.reset = reset;
     send(s, &m, request_id);
 }
 

@@ -76,7 +76,7 @@ struct shard_events {
     void (*answer)(void *ctx, const struct shard_answer *a);
     void (*opened)(void *ctx, uint32_t rank, uint64_t request_id,
                    enum kv_status status, const char *text, uint32_t slot,
-                   uint64_t round);
+                   uint64_t round, bool reset);
     /* The slice's sums of a pass, of the round that this rank has pushed: the
      * worker adds those of all slices of the key, and shard_totals() wants the
      * result from one rank. */

@@ -51,7 +51,8 @@ struct value {
     double sums[KV_PASSES_MAX][KV_NORMS_MAX]; /* Of this slice, then. */
     uint64_t skipped; /* The last round that was; shard_skip.c. In async... */
     uint32_t culprit; /* ...this rank's count. SHARD_NOBODY: the sum is. */
-    uint32_t fails;
+    uint16_t fails;
+    uint16_t reset; /* The last round was one. */
     uint64_t seq[]; /* By rank. */
 };
 

@@ -24,7 +24,8 @@ struct opener {
 static void refused(struct shard *s, uint32_t rank, uint64_t request_id,
                     enum kv_status status)
 {
-    s->events.opened(s->events.ctx, rank, request_id, status, s->text, 0, 0);
+    s->events.opened(s->events.ctx, rank, request_id, status, s->text, 0, 0,
+                     false);
 }
 
 /* --- Checks --------------------------------------------------------------- */
@@ -98,7 +99,7 @@ static void attach(struct shard *s, uint32_t rank, uint64_t request_id,
         return;
     }
     s->events.opened(s->events.ctx, rank, request_id, KV_OK, NULL, e->slot,
-                     s->policy->committed(&v, rank));
+                     s->policy->committed(&v, rank), e->value->reset != 0);
 }
 
 /* --- Wait ----------------------------------------------------------------- */

@@ -44,6 +44,7 @@ enum kv_status shard_reset(struct shard *s, struct entry *e)
         return KV_ENOSPC;
     }
     shard_count_round(s, e, next);
+    next->reset = 1;
     shard_make_live(s, e, next);
     return KV_OK;
 }

@@ -68,6 +68,7 @@ void shard_count_round(const struct shard *s, const struct entry *e,
 
     KV_CHECK(next->seqs == 0 || next->seqs == s->workers);
     next->round = old->round + 1;
+    next->reset = 0;
     for (uint32_t rank = 0; rank < next->seqs; rank++) {
         const struct share *share = e->shares[rank];
         bool pushed = share != NULL && share->pushed;

@@ -170,8 +170,8 @@ KV_MUST_CHECK enum kv_status courier_add_slice(struct courier *c,
 
 /* Slices of one key, before they are added: if a life of the rank was lost
  * between the commits of a push, all go on from the one that is behind. The
- * others have that push, and answer it at once. Returns how far the first of
- * them is: what goes out for a round up to there does not reach every slice. */
+ * others have that push, and answer it at once. Returns the rounds between the
+ * last and the first: as many pushes do not reach every slice. */
 uint64_t courier_level(struct slice *slices, uint32_t count);
 
 /* Before it is submitted: put slice `s` behind those of part `p`, if they can

@@ -91,7 +91,7 @@ uint64_t courier_level(struct slice *slices, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         slices[i].pushed -= message_rounds(slices[i].pushed) - least;
     }
-    return most;
+    return most - least;
 }
 
 bool courier_idle(const struct slice *s)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/base/bytes.h"
+#include "common/base/log.h"
 #include "common/base/mem.h"
 #include "worker/engine_purge.h"
 #include "worker/moves.h"
@@ -61,13 +62,34 @@ static void replace_older(struct engine *e, const struct newcomer *n)
     }
 }
 
+/* Under async a push is a round by itself: each slice goes on from where it is,
+ * and misses none. */
+static void level(const struct engine *e, struct key *key)
+{
+    char name[KEYS_TEXT_MAX];
+    uint64_t apart;
+
+    if (e->policy != KV_POLICY_SYNC) {
+        key->reached_otherwise = 0;
+        return;
+    }
+    apart = courier_level(key->slices, key->slice_count);
+    if (apart > 0) {
+        log_warn("%s on rank %" PRIu32 ": an earlier life has taken some "
+                 "slices to round %" PRIu64 ", others only to %" PRIu64
+                 "; those that have them ignore the rounds between",
+                 keys_text(&key->spec, name), e->job.rank, key->reached,
+                 key->reached - apart);
+    }
+}
+
 static bool add_key(struct engine *e, struct newcomer *n)
 {
     char name[KEYS_TEXT_MAX];
     enum kv_status status;
 
     replace_older(e, n);
-    n->key->reached = courier_level(n->key->slices, n->key->slice_count);
+    level(e, n->key);
     status = add_slices(e, n->key);
     if (status == KV_OK) {
         status = keys_add(&e->keys, n->key);
@@ -151,6 +173,18 @@ static void opened_one(struct newcomer *n)
     answered(n->all);
 }
 
+static void note_round(struct key *key, uint64_t round, bool reset)
+{
+    uint64_t otherwise = reset && round > 0 ? round - 1 : round;
+
+    if (round > key->reached) {
+        key->reached = round;
+    }
+    if (otherwise > key->reached_otherwise) {
+        key->reached_otherwise = otherwise;
+    }
+}
+
 static void on_opened(struct request *q, enum kv_status status,
                       const char *text, const struct message *reply,
                       const void *payload, size_t payload_size)
@@ -167,6 +201,7 @@ static void on_opened(struct request *q, enum kv_status status,
     if (status == KV_OK) {
         s->slot = reply->opened.slot;
         s->pushed = reply->opened.round;
+        note_round(n->key, message_rounds(s->pushed), reply->opened.reset);
     } else if (status == KV_EAGAIN) {
         n->again = true;
     } else {
@@ -269,6 +304,8 @@ static enum kv_status place(struct newcomer *n, const struct message *m,
 static void open_slices(struct newcomer *n)
 {
     n->again = false;
+    n->key->reached = 0;
+    n->key->reached_otherwise = 0;
     n->opening = 1; /* So that it cannot begin anew in the middle of this. */
     n->all->left++;
     for (uint32_t i = 0; i < n->key->slice_count; i++) {

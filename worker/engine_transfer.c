@@ -158,13 +158,14 @@ void engine_one_less(struct engine *e, struct kvw_op *op)
     engine_done(e, op);
 }
 
-/* A slice that had been taken further than others has ignored it: only a later
- * round reaches all of them. */
-static bool goes_again(const struct part *p)
+/* A slice that an earlier life had taken further than others has ignored it, as
+ * it had a gradient in that round: only a later one reaches all of them. */
+static bool goes_again(const struct kvw_op *op, const struct part *p)
 {
     const struct key *key = p->slice->owner;
 
-    return p->reset && message_rounds(p->slice->pushed) <= key->reached;
+    return p->reset && op->status == KV_OK &&
+           message_rounds(p->slice->pushed) <= key->reached_otherwise;
 }
 
 void engine_part_done(struct route *r, struct part *part, enum kv_status status,
@@ -175,7 +176,7 @@ void engine_part_done(struct route *r, struct part *part, enum kv_status status,
     struct kvw_op *op = part->owner;
     struct key *key = part->slice->owner;
 
-    if (status == KV_OK && goes_again(part)) {
+    if (status == KV_OK && goes_again(op, part)) {
         route_submit(r, part);
         return;
     }

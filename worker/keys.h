@@ -65,10 +65,11 @@ struct key {
     struct key_spec spec; /* Its name is the key's own copy. */
     uint64_t slice_step;  /* Elements of each slice but the last. */
     struct slice only;
-    uint64_t count;   /* Elements. */
-    uint64_t reached; /* Rounds that one of its slices at least had had when it
-                         was registered. */
-    uint32_t id;      /* Of the job; of a local store. */
+    uint64_t count; /* Elements. */
+    /* The last round that some slice had when it was registered, of any kind
+     * and of those that were no reset. */
+    uint64_t reached, reached_otherwise;
+    uint32_t id; /* Of the job; of a local store. */
     struct key_stall stall;
     struct key *next_lost;     /* For who has it in no table. */
     struct local_value *value; /* Of a local store, which has no slices. */

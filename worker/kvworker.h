@@ -202,9 +202,12 @@ struct kvw_call {
  * every key it uses, in any order; rank 0's values are stored, others' only
  * checked for dtype and shape. Returns when the keys can be pushed and pulled.
  * A key that the job already has (this worker was restarted) keeps its value.
- * If its life before ended within a push of a key of several slices, the next
- * push of the key completes that one: slices that have it ignore what comes.
- * (kvw_reset() reaches all slices all the same.)
+ * If its life before ended within a push of a key of several slices, some may
+ * have it and others not. Under dist_sync the next push of the key belongs to
+ * that round: slices that have it ignore what comes, and a warning says so (and
+ * of how many rounds, if several pushes were under way). So do that push again.
+ * kvw_reset() reaches all slices all the same. Under dist_async each slice gets
+ * each push of the new life.
  * Of several tensors the first one counts. When the call fails, none of its
  * keys is registered here; calling it again is fine.
  * Errors: KVW_EEXIST this process has registered the key before, KVW_EMISMATCH

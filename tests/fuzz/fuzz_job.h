@@ -102,13 +102,13 @@ static inline void on_answer(void *ctx, const struct shard_answer *a)
 
 static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
                              enum kv_status status, const char *text,
-                             uint32_t slot, uint64_t round)
+                             uint32_t slot, uint64_t round, bool reset)
 {
     struct job *j = ctx;
 
     j->opened = status == KV_OK ? slot : j->opened;
     session_opened(&j->seat[rank].session, request_id, status, text, slot,
-                   round);
+                   round, reset);
 }
 
 static inline void on_norms(void *ctx, uint32_t rank, uint32_t slot,

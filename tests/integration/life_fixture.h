@@ -1,8 +1,9 @@
 /**
  * life_fixture - a rank as a process of its own, to be killed or stopped.
  *
- * The test's program is started again, with arguments: its main() calls what
- * that process is. The two talk in bytes, over pipes.
+ * The test's program is started again, with arguments, the last of which says
+ * what it does: its main() calls what that process is. The two talk in bytes,
+ * over pipes.
  */
 #ifndef KV_TESTS_INTEGRATION_LIFE_FIXTURE_H
 #define KV_TESTS_INTEGRATION_LIFE_FIXTURE_H
@@ -26,16 +27,18 @@ struct life {
     int in, out;
 };
 
-static inline struct life start_life(unsigned rank, const char *kind)
+static inline struct life start_life(unsigned rank, const char *kind,
+                                     const char *what)
 {
-    char name[16], port[16], number[16];
-    char *argv[] = {"worker", name, port, number, NULL};
+    char name[16], port[16], number[16], does[16];
+    char *argv[] = {"worker", name, port, number, does, NULL};
     int in[2], out[2];
     struct life life;
 
     snprintf(name, sizeof name, "%s", kind);
     snprintf(port, sizeof port, "%d", c.port[0]);
     snprintf(number, sizeof number, "%u", rank);
+    snprintf(does, sizeof does, "%s", what);
     KV_CHECK(pipe2(in, O_CLOEXEC) == 0 && pipe2(out, O_CLOEXEC) == 0);
     life.pid = fork();
     if (life.pid == 0) {

@@ -7,6 +7,13 @@
 
 #define LIMIT_KB (24 << 10)
 
+/* Sanitizers keep books of all memory, in more memory. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMORY_TELLS false
+#else
+#define MEMORY_TELLS true
+#endif
+
 static const struct kvw_key table = {"table", 0}, mark = {"mark", 0};
 
 static float *values;
@@ -113,7 +120,7 @@ static void test_what_it_has_asked_for_takes_no_memory(void **state)
 
     (void)state;
     cluster_open(&c, 0, "dist_sync");
-    life = start_life(1, "dist_sync");
+    life = start_life(1, "dist_sync", "pulls");
     init_keys(0);
     expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "accumulate", ""));
     hear(life.out);
@@ -121,7 +128,9 @@ static void test_what_it_has_asked_for_takes_no_memory(void **state)
     kill(life.pid, SIGSTOP);
     push_a_row(0, ROWS - 1);
     expect_ok(c.kv[0], kvw_wait_all(c.kv[0], PATIENCE));
-    if (server_kb() - before > LIMIT_KB) {
+    if (!MEMORY_TELLS) {
+        print_message("memory is not looked at: a sanitizer has most of it\n");
+    } else if (server_kb() - before > LIMIT_KB) {
         fail_msg("%ld KiB, after %ld", server_kb(), before);
     }
     kill(life.pid, SIGCONT);

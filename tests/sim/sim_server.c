@@ -130,10 +130,10 @@ static void on_answer(void *ctx, const struct shard_answer *a)
 
 static void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
                       enum kv_status status, const char *text, uint32_t slot,
-                      uint64_t round)
+                      uint64_t round, bool reset)
 {
     session_opened(&session_of(ctx, rank)->session, request_id, status, text,
-                   slot, round);
+                   slot, round, reset);
 }
 
 static void on_norms(void *ctx, uint32_t rank, uint32_t slot, uint64_t round,

@@ -252,6 +252,7 @@ static inline void fill(struct fixture *f, enum message_kind kind)
     case MESSAGE_OPENED:
         m->opened.slot = 4;
         m->opened.round = UINT64_C(1) << 40;
+        m->opened.reset = true;
         return;
     case MESSAGE_PUSH:
     case MESSAGE_ANSWER:

@@ -100,11 +100,12 @@ static inline void on_answer(void *ctx, const struct shard_answer *a)
 
 static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
                              enum kv_status status, const char *text,
-                             uint32_t slot, uint64_t round)
+                             uint32_t slot, uint64_t round, bool reset)
 {
     struct fixture *f = ctx;
 
-    session_opened(&f->session[rank], request_id, status, text, slot, round);
+    session_opened(&f->session[rank], request_id, status, text, slot, round,
+                   reset);
 }
 
 static inline void on_skipped(void *ctx, uint32_t rank, uint32_t slot,

@@ -15,6 +15,7 @@
 /* One call of an event. */
 struct seen {
     bool opened;  /* Else an answer... */
+    bool reset;   /* Of what is opened. */
     bool norms;   /* ...or this... */
     bool skipped; /* ...or this. */
     struct shard_skip skip;
@@ -98,7 +99,7 @@ static inline void on_answer(void *ctx, const struct shard_answer *a)
 
 static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
                              enum kv_status status, const char *text,
-                             uint32_t slot, uint64_t round)
+                             uint32_t slot, uint64_t round, bool reset)
 {
     struct seen *s = see(ctx);
 
@@ -109,6 +110,7 @@ static inline void on_opened(void *ctx, uint32_t rank, uint64_t request_id,
     s->slot = slot;
     s->round = round;
     snprintf(s->text, sizeof s->text, "%s", text == NULL ? "" : text);
+    s->reset = reset;
 }
 
 static inline void on_skipped(void *ctx, uint32_t rank, uint32_t slot,

@@ -140,6 +140,34 @@ static void test_a_value_of_another_size_is_refused(void **state)
     expect_state(f, slot, 3);
 }
 
+static void expect_opened(struct fixture *f, uint64_t round, bool reset)
+{
+    struct slice_desc d = f32_slice(1, COUNT);
+    const struct seen *s;
+
+    shard_open(f->shard, 0, 2, &d, NULL, 0);
+    s = next_seen(f);
+    expect_status(s, KV_OK);
+    assert_int_equal(s->round, round);
+    assert_int_equal(s->reset, reset);
+}
+
+static void test_who_opens_learns_whether_the_last_round_was_one(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t slot = create(f, 1, COUNT, 3);
+
+    expect_opened(f, 0, false);
+    reset_to(f, 0, slot, 1, 5);
+    expect_ack(f, 0, slot, 1);
+    expect_opened(f, 1, true);
+    crash(f);
+    expect_opened(f, 1, true);
+    push(f, 0, slot, 2, COUNT, 1);
+    expect_ack(f, 0, slot, 2);
+    expect_opened(f, 2, false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +177,8 @@ int main(void)
         TEST(test_a_gradient_and_a_reset_make_no_round, set_up_pair),
         TEST(test_somebody_has_to_bring_the_value, set_up_pair),
         TEST(test_a_value_of_another_size_is_refused, set_up_alone),
+        TEST(test_who_opens_learns_whether_the_last_round_was_one,
+             set_up_alone),
     };
 
     return cmocka_run_group_tests_name("shard_reset", tests, NULL, NULL);
