@@ -373,7 +373,8 @@ int kvw_get_version(struct kvw *kv, struct kvw_key key, uint64_t *version);
  * worker calls it, as kvw_init(), and rank 0's values count; it returns when
  * they are there. Borrows the tensors. In its order it is a push: what this
  * worker pushed before is part of what is replaced, what it pulls later sees
- * the new value or what became of it, and the version goes on by one.
+ * the new value or what became of it, and the version goes on by one; by more
+ * if lives before had pushed to some slices only (kvw_init()).
  *
  * dist_sync: it is the key's next round, of every worker. If some push a
  * gradient to that round instead, all who are in it get KVW_EMISMATCH, naming
