@@ -361,7 +361,7 @@ static void receive(struct door *d)
 
 static bool waits_for_gate(const struct door *d)
 {
-    return d->gate == KV_EAGAIN && uv_now(d->wake.loop) < d->gate_ms;
+    return d->gate == KV_EAGAIN && uv_now(d->wake.loop) < d->gate_until_ms;
 }
 
 /* One stands outside, or somebody has left. */
@@ -455,7 +455,7 @@ enum kv_status door_open(struct door *d, uv_loop_t *loop,
 void door_gate(struct door *d, enum kv_status gate)
 {
     d->gate = gate;
-    d->gate_ms = uv_now(d->wake.loop) + d->config.gate_ms;
+    d->gate_until_ms = uv_now(d->wake.loop) + d->config.gate_ms;
     let_in_more(d);
 }
 

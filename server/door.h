@@ -59,7 +59,7 @@ struct door {
     /* Private. */
     struct door_config config;
     enum kv_status gate;
-    uint64_t gate_ms; /* Until then nobody comes in; 0: they do. */
+    uint64_t gate_until_ms; /* Until then nobody comes in through it. */
     door_admit_fn admit;
     door_closed_fn closed;
     uv_tcp_t listener;

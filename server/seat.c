@@ -244,7 +244,7 @@ static void on_drained(struct link *l)
 
     if (seat->live) {
         shard_drained(seat->thread->shard, seat->rank);
-        session_flush(&seat->session);
+        session_flush(&seat->session); /* The hub writes: that comes here. */
     }
     link_resume(l);
 }

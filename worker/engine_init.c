@@ -70,10 +70,10 @@ static void level(const struct engine *e, struct key *key)
     uint64_t apart;
 
     if (e->policy != KV_POLICY_SYNC) {
-        key->reached_otherwise = 0;
         return;
     }
     apart = courier_level(key->slices, key->slice_count);
+    key->reached = message_rounds(key->slices[0].pushed) + apart;
     if (apart > 0) {
         log_warn("%s on rank %" PRIu32 ": an earlier life has taken some "
                  "slices to round %" PRIu64 ", others only to %" PRIu64
@@ -177,9 +177,6 @@ static void note_round(struct key *key, uint64_t round, bool reset)
 {
     uint64_t otherwise = reset && round > 0 ? round - 1 : round;
 
-    if (round > key->reached) {
-        key->reached = round;
-    }
     if (otherwise > key->reached_otherwise) {
         key->reached_otherwise = otherwise;
     }
@@ -304,7 +301,6 @@ static enum kv_status place(struct newcomer *n, const struct message *m,
 static void open_slices(struct newcomer *n)
 {
     n->again = false;
-    n->key->reached = 0;
     n->key->reached_otherwise = 0;
     n->opening = 1; /* So that it cannot begin anew in the middle of this. */
     n->all->left++;

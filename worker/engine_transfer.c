@@ -160,11 +160,12 @@ void engine_one_less(struct engine *e, struct kvw_op *op)
 
 /* A slice that an earlier life had taken further than others has ignored it, as
  * it had a gradient in that round: only a later one reaches all of them. */
-static bool goes_again(const struct kvw_op *op, const struct part *p)
+static bool goes_again(const struct engine *e, const struct kvw_op *op,
+                       const struct part *p)
 {
     const struct key *key = p->slice->owner;
 
-    return p->reset && op->status == KV_OK &&
+    return p->reset && op->status == KV_OK && e->policy == KV_POLICY_SYNC &&
            message_rounds(p->slice->pushed) <= key->reached_otherwise;
 }
 
@@ -176,7 +177,7 @@ void engine_part_done(struct route *r, struct part *part, enum kv_status status,
     struct kvw_op *op = part->owner;
     struct key *key = part->slice->owner;
 
-    if (status == KV_OK && goes_again(op, part)) {
+    if (status == KV_OK && goes_again(e, op, part)) {
         route_submit(r, part);
         return;
     }

@@ -66,8 +66,8 @@ struct key {
     uint64_t slice_step;  /* Elements of each slice but the last. */
     struct slice only;
     uint64_t count; /* Elements. */
-    /* The last round that some slice had when it was registered, of any kind
-     * and of those that were no reset. */
+    /* dist_sync: the last round that some slice had when it was registered, of
+     * any kind and of those that were no reset. */
     uint64_t reached, reached_otherwise;
     uint32_t id; /* Of the job; of a local store. */
     struct key_stall stall;

@@ -131,6 +131,7 @@ struct fixture {
     struct peer peer;
     char address[64];
     struct dial dial;
+    uint16_t target; /* Of the Hello. */
     int calls, fd;
     bool inside; /* dial_start() is running. */
     enum kv_status status;
@@ -162,6 +163,7 @@ static int set_up(void **state)
     memset(&f, 0, sizeof f);
     f.fd = -1;
     f.peer.proof = KV_EAGAIN;
+    f.target = 3;
     f.peer.listener = listen_on(&at);
     snprintf(f.address, sizeof f.address, "127.0.0.1:%d", ntohs(at.sin_port));
     return f.peer.listener < 0 || uv_loop_init(&f.loop) != 0 ? -1 : 0;
@@ -191,7 +193,7 @@ static enum kv_status start(const char *address, uint64_t timeout_ms)
     c.hello.version_min = KV_VERSION_MIN;
     c.hello.version_max = KV_VERSION_MAX;
     c.hello.role = HANDSHAKE_WORKER;
-    c.hello.target = 3;
+    c.hello.target = f.target;
     c.hello.rank = 5;
     c.hello.policy = 1;
     c.hello.incarnation = 9;
@@ -288,6 +290,10 @@ static void test_another_server_says_which_it_is(void **state)
     (void)state;
     dial_peer(PEER_IS_ANOTHER, 60000);
     expect(KV_ECONN, "server 7 answers there");
+    f.target = HANDSHAKE_CONTROL;
+    f.calls = 0;
+    dial_peer(PEER_IS_ANOTHER, 60000);
+    expect(KV_EINVAL, "server 7 answers there");
 }
 
 static void test_another_version_is_named_with_ours(void **state)

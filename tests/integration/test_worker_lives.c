@@ -2,7 +2,6 @@
  * it, others have not. Its next life takes part in the rounds that are open,
  * and in no other. */
 #include <pthread.h>
-#include <time.h>
 
 #include "tests/integration/life_fixture.h"
 
@@ -30,13 +29,7 @@ static void init_keys(unsigned rank)
 /* Some slices of its push are committed. */
 static void until_a_slice_has_it(unsigned rank)
 {
-    struct kvw_stats stats = {0};
-
-    while (stats.pushes == 0) {
-        struct timespec moment = {0, 1000000};
-
-        (void)nanosleep(&moment, NULL);
-        expect_ok(c.kv[rank], kvw_get_stats(c.kv[rank], &stats, sizeof stats));
+    while (stats_of(rank).pushes == 0) {
     }
 }
 
@@ -124,16 +117,25 @@ static void expect_alike(uint64_t rounds)
     expect_version(calm, rounds);
 }
 
-/* Rank 1 is in its second life, rank 0 has pushed round 1. */
-static void lose_rank_1(const char *kind, const char *params)
+/* Rank 0 here, and rank 1 in its first life. */
+static struct life open_both(const char *kind, const char *params,
+                             const char *what)
 {
     struct life life;
 
     cluster_open(&c, 0, kind);
-    life = start_life(1, kind, "pushes");
+    life = start_life(1, kind, what);
     init_keys(0);
     expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", params));
     hear(life.out);
+    return life;
+}
+
+/* Rank 1 is in its second life, rank 0 has pushed round 1. */
+static void lose_rank_1(const char *kind, const char *params)
+{
+    struct life life = open_both(kind, params, "pushes");
+
     gradients(0, 1);
     push(0, torn, g[0], BIG);
     tear(&life);
@@ -241,15 +243,10 @@ static void test_an_async_reset_reaches_all_slices(void **state)
 static void test_a_torn_reset_is_completed(void **state)
 {
     static unsigned zero;
-    struct life life;
+    struct life life = open_both("dist_sync", "lr=1", "resets");
     pthread_t thread;
 
     (void)state;
-    cluster_open(&c, 0, "dist_sync");
-    life = start_life(1, "dist_sync", "resets");
-    init_keys(0);
-    expect_ok(c.kv[0], kvw_set_optimizer(c.kv[0], "sgd", "lr=1"));
-    hear(life.out);
     KV_CHECK(pthread_create(&thread, NULL, reset_in_thread, &zero) == 0);
     tear(&life);
     cluster_open(&c, 1, "dist_sync");

@@ -48,6 +48,7 @@ static int set_up(void **state)
     memset(f->hello.job, 0x55, sizeof f->hello.job);
     f->challenge.version = 2;
     f->challenge.epoch = 9;
+    f->challenge.server = 4;
     handshake_random(f->hello.nonce, sizeof f->hello.nonce);
     handshake_random(f->challenge.nonce, sizeof f->challenge.nonce);
     handshake_random(f->key, sizeof f->key);
@@ -106,6 +107,7 @@ static void test_both_sides_agree(void **state)
     assert_int_equal(h.target, 2);
     assert_int_equal(h.rank, 5);
     assert_int_equal(h.policy, 1);
+    assert_int_equal(h.server, 4);
     assert_int_equal(h.incarnation, 7);
     assert_int_equal(h.token, f->hello.token);
     assert_memory_equal(h.job, f->hello.job, sizeof h.job);
@@ -114,6 +116,7 @@ static void test_both_sides_agree(void **state)
     assert_int_equal(c.version, 2);
     assert_int_equal(c.status, KV_OK);
     assert_int_equal(c.epoch, 9);
+    assert_int_equal(c.server, 4);
     assert_memory_equal(c.nonce, f->challenge.nonce, sizeof c.nonce);
     expect(check_proof(f), KV_OK);
 }
