@@ -163,8 +163,8 @@ RULE_FN void rule_block(const struct kv_optim_args *args, struct step k,
 /* The names are unique per rule because clang exports the clones' choosers. */
 #define RULE_LOOPS RULE_PASTE(kv_optim_loops_, RULE_ID)
 
-KV_CLONES static void RULE_LOOPS(const struct kv_optim_args *a, struct step k,
-                                 unsigned used, bool stream)
+KV_CLONES_WIDE static void RULE_LOOPS(const struct kv_optim_args *a,
+                                      struct step k, unsigned used, bool stream)
 {
     if (RULE_SLOTS > 2 && used > 2) {
         stream ? rule_block(a, k, 3, true) : rule_block(a, k, 3, false);

@@ -8,7 +8,7 @@ _Static_assert(RULE_SLOTS == 0 && !RULE_PASSES, "noise comes without state");
 
 enum {
     RULE_KEYS = 16,  /* Blocks whose keys are made at once: a vector of them. */
-    RULE_AHEAD = 512 /* Elements to fetch ahead of those that are computed. */
+    RULE_AHEAD = 128 /* Elements to fetch ahead of those that are computed. */
 };
 
 struct rule_keys {

@@ -47,8 +47,8 @@ static struct step prepare(const double *p, const struct kv_optim_now *now)
     k.beta2 = (real)p[BETA2];
     k.rest1 = 1 - k.beta1;
     k.rest2 = 1 - k.beta2;
-    k.unbias1 = (real)(1 - pow(p[BETA1], (double)now->t));
-    k.unbias2 = (real)(1 - pow(p[BETA2], (double)now->t));
+    k.unbias1 = (real)(1 / (1 - pow(p[BETA1], (double)now->t)));
+    k.unbias2 = (real)(1 / (1 - pow(p[BETA2], (double)now->t)));
     k.epsilon = (real)p[EPSILON];
     k.wd = (real)p[WD];
     k.rescale = (real)p[RESCALE];
@@ -73,9 +73,9 @@ RULE_FN struct look look(struct elem e, real g, struct step k)
     g = rule_clip(k.rescale * g / k.length, k.limit);
     e.s[0] = k.beta1 * e.s[0] + k.rest1 * g;
     e.s[1] = k.beta2 * e.s[1] + k.rest2 * (g * g);
-    scale = rule_sqrt(e.s[1] / k.unbias2) + k.epsilon;
+    scale = rule_sqrt(e.s[1] * k.unbias2) + k.epsilon;
     l.e = e;
-    l.moment = e.s[0] / k.unbias1 / scale + k.wd * e.w;
+    l.moment = e.s[0] * k.unbias1 / scale + k.wd * e.w;
     l.gradient = g / scale + k.wd * e.w;
     return l;
 }
