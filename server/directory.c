@@ -14,7 +14,7 @@
 /* Small slices that are registered one after the other are likely to be pushed
  * so, too, and then travel as one if they lie side by side: they go to the same
  * shard until it got that many bytes in a row, or that part of what it has. */
-#define STREAK_MAX (64u << 10)
+#define STREAK_MAX (256u << 10)
 #define STREAK_PART 8
 
 /* --- Texts --------------------------------------------------------------- */

@@ -43,6 +43,9 @@ static void answered(struct courier *c, const struct stretch *x, uint64_t round)
 
 /* --- Values -------------------------------------------------------------- */
 
+/* A payload of fewer bytes is read together with what comes behind it. */
+#define SINK_MIN ((size_t)32 << 10)
+
 /* The pull that asked for the values from `slot` on, with as many of the next
  * `count` as it asked for, too. */
 static struct stretch pull_of(const struct courier *c, uint32_t slot,
@@ -97,7 +100,7 @@ static enum kv_status aim(const struct courier *c, const struct run *r,
 enum kv_status courier_head(struct courier *c, const struct message *m,
                             size_t payload_size, void **sink)
 {
-    struct target t = {NULL, NULL, payload_size >= KV_DIRECT_MIN};
+    struct target t = {NULL, NULL, payload_size >= SINK_MIN};
 
     *sink = NULL;
     if (m->kind != MESSAGE_ANSWER || payload_size == 0) {

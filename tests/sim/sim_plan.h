@@ -29,6 +29,7 @@
 
 #include "common/codec/codec.h"
 #include "common/optim/optim.h"
+#include "proto/limits.h"
 
 #define PLAN_WORKERS_MAX 5
 #define PLAN_SHARDS_MAX 3
@@ -38,7 +39,8 @@
 #define PLAN_OPS_MAX 5
 #define PLAN_INPUTS_MAX 2
 #define PLAN_ROUNDS_MAX (PLAN_STEPS_MAX * PLAN_PUSHES_MAX + 1)
-#define PLAN_COUNT_MAX 20000 /* Elements. */
+#define PLAN_COUNT_MAX                                                         \
+    (KV_DIRECT_MIN / 2 + 1000) /* Elements, of 2 bytes or more. */
 #define PLAN_ROWS_MAX 20
 
 struct plan_ops {

@@ -19,8 +19,8 @@
 
 #define SLICES 8
 #define FRAMES 64
-#define SMALL 16    /* Elements. */
-#define LARGE 16384 /* Elements: 64 KiB, travels alone. */
+#define SMALL 16                  /* Elements. */
+#define LARGE (KV_DIRECT_MIN / 2) /* Elements: travels alone, even as fp16. */
 #define PARTS 256
 #define ROOM ((size_t)1 << 30)
 

@@ -10,7 +10,7 @@
 
 #define RANKS 2
 #define SENT_MAX 2048
-#define LARGE 16384u /* Elements of a slice that travels alone. */
+#define LARGE (KV_DIRECT_MIN / 4) /* Elements: of one that travels alone. */
 
 struct sent {
     enum message_kind kind;

@@ -1,9 +1,9 @@
 /* Several small slices in one part. */
 #include "tests/unit/courier_fixture.h"
 
-#define FIRST 100 /* Slot of the slices here: 8 KiB each. */
+#define FIRST 100 /* Slot of the slices here: 32 KiB each. */
 #define COUNT 10
-#define ELEMENTS 2048
+#define ELEMENTS 8192
 #define SIZE (ELEMENTS * sizeof(float))
 #define FIT 8 /* So many make SPAN_BYTES_MAX. */
 

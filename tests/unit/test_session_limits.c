@@ -88,7 +88,8 @@ static void test_a_batch_beyond_the_limit_ends_the_link(void **state)
 /* Each slice is below what travels alone: its answer is a copy. */
 static void test_a_pull_beyond_the_limit_ends_the_link(void **state)
 {
-    const uint32_t count = KV_DIRECT_MIN / 4 - 64, slices = 256;
+    const uint32_t count = KV_DIRECT_MIN / 4 - 64;
+    const uint32_t slices = 2 * (KV_PULLED_BYTES_MAX / KV_DIRECT_MIN);
     struct run run = {0, slices / 2, 0, 0};
     struct message m = {.kind = MESSAGE_PULL};
     struct fixture *f = *state;
