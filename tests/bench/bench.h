@@ -47,6 +47,9 @@ _Noreturn void bench_die(const char *format, ...)
 pid_t bench_fork(void);
 void bench_end(pid_t pid, int signal_number); /* Kill it and reap it. */
 
+/* Seconds of processor time that a process has used so far. */
+double bench_cpu(pid_t pid);
+
 /* Stay on processor `cpu`, counted among those allowed; where latency is
  * measured, so that both sides of a comparison wake the same way. */
 void bench_pin(unsigned cpu);
@@ -56,9 +59,15 @@ void bench_read(int fd, void *data, size_t size);
 
 /* --- bench_print.c ------------------------------------------------------- */
 
+/* Of the rounds of a measurement, a median each; cpu is processor time of all
+ * processes. */
+struct bench_rates {
+    double seconds, cpu;         /* Ours. */
+    double raw, raw_cpu, duplex; /* The yardsticks'. */
+};
+
 void bench_print_head(void);
-void bench_print_rates(const struct bench_case *b, double seconds,
-                       double raw_seconds, double duplex_seconds,
+void bench_print_rates(const struct bench_case *b, const struct bench_rates *r,
                        size_t memory);
 void bench_print_pair(const struct bench_case *b, const char *name,
                       const char *unit, double value, double yardstick);

@@ -5,14 +5,36 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
+
+static double cpu_of(const struct bench_cluster *c,
+                     const struct bench_workers *w)
+{
+    double seconds = 0;
+
+    for (unsigned i = 0; i < c->spec->servers; i++) {
+        seconds += bench_cpu(c->pids[i]);
+    }
+    for (unsigned i = 0; i < w->count; i++) {
+        seconds += bench_cpu(w->pids[i]);
+    }
+    return seconds;
+}
+
+static double raw_cpu_of(const struct bench_raw *r)
+{
+    return bench_cpu(getpid()) + bench_cpu(r->pid);
+}
 
 void bench_transfer(const struct bench_case *b)
 {
-    double kv[BENCH_REPEATS_MAX], raw[BENCH_REPEATS_MAX],
+    double kv[BENCH_REPEATS_MAX], cpu[BENCH_REPEATS_MAX],
+        raw[BENCH_REPEATS_MAX], raw_cpu[BENCH_REPEATS_MAX],
         duplex[BENCH_REPEATS_MAX];
     struct bench_cluster cluster;
     struct bench_workers workers;
     struct bench_raw yardstick;
+    struct bench_rates rates;
     size_t memory;
 
     bench_raw_start(&yardstick, b->model_bytes);
@@ -21,17 +43,24 @@ void bench_transfer(const struct bench_case *b)
     bench_workers_rounds(&workers, 2);
     bench_raw_rounds(&yardstick, 2, false);
     for (unsigned i = 0; i < b->repeats; i++) {
+        cpu[i] = -cpu_of(&cluster, &workers);
         kv[i] = bench_workers_rounds(&workers, b->rounds);
+        cpu[i] += cpu_of(&cluster, &workers);
+        raw_cpu[i] = -raw_cpu_of(&yardstick);
         raw[i] = bench_raw_rounds(&yardstick, b->rounds, false);
+        raw_cpu[i] += raw_cpu_of(&yardstick);
         duplex[i] = bench_raw_rounds(&yardstick, b->rounds, true);
     }
     memory = bench_cluster_memory(&cluster);
     bench_workers_stop(&workers);
     bench_cluster_stop(&cluster);
     bench_raw_stop(&yardstick);
-    bench_print_rates(b, bench_median(kv, b->repeats),
-                      bench_median(raw, b->repeats),
-                      bench_median(duplex, b->repeats), memory);
+    rates.seconds = bench_median(kv, b->repeats);
+    rates.cpu = bench_median(cpu, b->repeats);
+    rates.raw = bench_median(raw, b->repeats);
+    rates.raw_cpu = bench_median(raw_cpu, b->repeats);
+    rates.duplex = bench_median(duplex, b->repeats);
+    bench_print_rates(b, &rates, memory);
 }
 
 void bench_ping(const struct bench_case *base)

@@ -19,6 +19,18 @@ uint64_t bench_now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+double bench_cpu(pid_t pid)
+{
+    struct timespec t;
+    clockid_t clock;
+
+    if (clock_getcpuclockid(pid, &clock) != 0 ||
+        clock_gettime(clock, &t) != 0) {
+        bench_die("no processor time of process %d", (int)pid);
+    }
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static int compare(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
