@@ -19,8 +19,9 @@
 #define KV_SLICE_ALIGN 64 /* Elements; a slice is a multiple, but the last. */
 
 /* A slice of at least KV_DIRECT_MIN bytes travels alone in its frame, straight
- * from and into its tensor; smaller ones are batched, and copied once unless
- * they lie side by side. Below it what a frame costs is more than a copy. */
+ * from and into its tensor, and so do as many bytes of smaller ones that lie
+ * side by side. All else is batched, and copied once: that costs less than to
+ * send more frames. */
 #define KV_DIRECT_MIN (96u << 10)
 #define KV_BATCH_PAYLOAD_MAX (256u << 10)
 #define KV_BATCH_ENTRIES_MAX 4096 /* Slices in a frame. */

@@ -13,8 +13,7 @@
 
 /* Small slices that are registered one after the other are likely to be pushed
  * so, too, and then travel as one if they lie side by side: they go to the same
- * shard until it got that many bytes in a row, or that part of what it has. */
-#define STREAK_MAX (256u << 10)
+ * shard until it got a frame full in a row, or that part of what it has. */
 #define STREAK_PART 8
 
 /* --- Texts --------------------------------------------------------------- */
@@ -93,7 +92,9 @@ static void sink(const struct directory *d, size_t at)
 static uint64_t streak_max(const struct directory *d)
 {
     uint64_t part = d->load[d->heap[0]] / STREAK_PART;
-    uint64_t most = d->slice_bytes < STREAK_MAX ? d->slice_bytes : STREAK_MAX;
+    uint64_t most = d->slice_bytes < KV_BATCH_PAYLOAD_MAX
+                        ? d->slice_bytes
+                        : KV_BATCH_PAYLOAD_MAX;
 
     return part < most ? part : most;
 }

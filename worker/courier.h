@@ -46,8 +46,7 @@
 struct courier;
 struct part;
 
-#define SPAN_MAX 64u                /* Slices: bits of a word. */
-#define SPAN_BYTES_MAX (256u << 10) /* Of all its slices. */
+#define SPAN_MAX 64u /* Slices: bits of a word. */
 
 /* A slice as this worker knows it. */
 /* What each part looks at is one cache line. */

@@ -62,7 +62,7 @@ bool courier_extend(struct part *p, struct slice *s)
     uint32_t span = p->span == 0 ? 1 : p->span;
 
     if (span == SPAN_MAX || first->size >= KV_DIRECT_MIN ||
-        (span + 1) * first->size > SPAN_BYTES_MAX ||
+        (span + 1) * first->size > KV_BATCH_PAYLOAD_MAX ||
         s->courier != first->courier || s->slot != first->slot + span ||
         s->size != first->size || s->dtype != first->dtype || p->rows != NULL ||
         p->reset || !may_join(p, first, s) || !in_place(first) ||

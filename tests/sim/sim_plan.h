@@ -39,8 +39,8 @@
 #define PLAN_OPS_MAX 5
 #define PLAN_INPUTS_MAX 2
 #define PLAN_ROUNDS_MAX (PLAN_STEPS_MAX * PLAN_PUSHES_MAX + 1)
-#define PLAN_COUNT_MAX                                                         \
-    (KV_DIRECT_MIN / 2 + 1000) /* Elements, of 2 bytes or more. */
+/* Elements: of 2 bytes or more, and some travel alone. */
+#define PLAN_COUNT_MAX (KV_DIRECT_MIN / 2 + 1000)
 #define PLAN_ROWS_MAX 20
 
 struct plan_ops {

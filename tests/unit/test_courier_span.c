@@ -1,11 +1,11 @@
 /* Several small slices in one part. */
 #include "tests/unit/courier_fixture.h"
 
-#define FIRST 100 /* Slot of the slices here: 32 KiB each. */
+#define FIRST 100 /* Slot of the slices here. */
 #define COUNT 10
-#define ELEMENTS 8192
-#define SIZE (ELEMENTS * sizeof(float))
-#define FIT 8 /* So many make SPAN_BYTES_MAX. */
+#define FIT 8 /* So many fill a frame. */
+#define SIZE ((size_t)KV_BATCH_PAYLOAD_MAX / FIT)
+#define ELEMENTS (SIZE / sizeof(float))
 
 static struct slice slices[COUNT];
 static float from[2 * COUNT][ELEMENTS], to[2 * COUNT][ELEMENTS];

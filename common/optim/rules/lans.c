@@ -27,6 +27,7 @@ static const struct kv_optim_param params[] = {
 
 struct step {
     real by_moment, by_gradient; /* Learning rates of the two directions. */
+    /* MXNet divides by what unbias1 and unbias2 are the inverse of. */
     real beta1, beta2, rest1, rest2, unbias1, unbias2, epsilon, wd;
     real rescale, length, limit, lower, upper;
 };
