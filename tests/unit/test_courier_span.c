@@ -19,7 +19,9 @@ static void lay_out(size_t stride)
         sources[i] = from[i * stride];
         targets[i] = to[i * stride];
         for (size_t n = 0; n < ELEMENTS; n++) {
-            from[i * stride][n] = (float)(i * ELEMENTS + n);
+            size_t number = i * ELEMENTS + n;
+
+            from[i * stride][n] = (float)number;
         }
     }
     memset(to, 0, sizeof to);
