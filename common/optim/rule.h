@@ -25,7 +25,8 @@
  *     RULE_FN struct norms measure(e, g, k, 0)      what to square
  *     RULE_FN struct elem row(struct elem e, real mean, struct step k)
  *
- *     #define RULE_NOISE 1           it reads e.noise; its step has a `key`
+ *     #define RULE_NOISE 1           it reads e.noise; its step has a
+ *                                    `key` and a float `spread`
  *
  *     #define RULE_ADDS 1            it does weight + gradient, and nothing
  * else
@@ -84,7 +85,7 @@ struct elem {
     real w;
     real s[KV_OPTIM_SLOTS_MAX];
     unsigned slots; /* How many of s count. A constant in each loop. */
-    real noise;     /* RULE_NOISE: a normal variate of this update's. */
+    real noise;     /* RULE_NOISE: a normal variate times `spread`. */
 };
 
 /* What to take the squares of, for RULE_NORMS. */

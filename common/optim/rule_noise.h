@@ -58,7 +58,7 @@ RULE_FN void rule_noise_block(const struct rule_arrays *a, size_t *done,
     size_t skip = (size_t)((a->first + *done) % NOISE_BLOCK);
     size_t left = a->count - *done;
 
-    noise_block(key, noise);
+    noise_block(key, k.spread, noise);
     if (a->count > RULE_AHEAD) {
         rule_fetch(a, *done + RULE_AHEAD);
     }

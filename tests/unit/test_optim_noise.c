@@ -86,28 +86,51 @@ static void test_words_are_threefrys(void **state)
     }
 }
 
-static void test_curves_are_closer_than_anybody_can_count(void **state)
+/* u is 2^31 less the word's bits but the highest, and never even. */
+static void expect_radius(uint32_t word)
 {
-    (void)state;
-    for (int i = 1; i <= 1 << 16; i++) {
-        float x = (float)i * 0x1p-17f, u = (float)i * 0x1p15f;
-        double turn = acos(-1) * (double)x, square = -2 * log(i * 0x1p-16);
+    double u = (double)(0x80000000 - ((word & 0x7fffffff) | 1));
+    double square = -2 * log(u * 0x1p-31);
+    double radius = (double)noise_radius(word) * (double)NOISE_UNIT;
+    double error = fabs(radius * radius - square);
 
-        assert_true(fabs((double)noise_sine(x) - sin(turn)) < 8e-7);
-        assert_true(fabs((double)noise_cosine(x) - cos(turn)) < 8e-6);
-        assert_true(fabs((double)noise_square(u) - square) <= 1e-5 * square);
-        assert_true(noise_sine(-x) == -noise_sine(x));
-        assert_true(noise_cosine(-x) == noise_cosine(x));
+    if (!(error < 3e-5 * fmax(square, 0.6)) ||
+        (radius < 0) != (word >= 0x80000000)) {
+        fail_msg("word %08x: %.9g squared is not %.9g", word, radius, square);
     }
-    assert_true(fabs((double)noise_square(1) - 62 * log(2)) < 1e-4);
 }
 
-/* A root of less than 0 would be no number, and so the weight. */
-static void test_no_square_is_below_zero(void **state)
+/* All orders of magnitude, the ends, and what rounds up to a power of two; one
+ * that is no number would make the weight none. */
+static void test_radiuses_are_roots_of_logarithms(void **state)
 {
     (void)state;
-    for (float x = 0x1p31f; x > 0x1p31f - 0x1p20f; x = nextafterf(x, 0)) {
-        assert_true(noise_square(x) >= 0);
+    for (uint32_t i = 0; i < 1 << 16; i++) {
+        expect_radius(i);
+        expect_radius(i << 16);
+        expect_radius(0x7fffffff - i);
+        expect_radius(0x7fffffff - (i << 15));
+        expect_radius(0xffffffff - i);
+    }
+    for (int bit = 0; bit < 32; bit++) {
+        for (uint32_t i = 0; i < 256; i++) {
+            expect_radius((UINT32_C(1) << bit) + i - 128);
+        }
+    }
+}
+
+static void test_angles_are_sines_and_cosines(void **state)
+{
+    (void)state;
+    for (int i = 0; i <= 1 << 16; i++) {
+        float x = (float)i * 0x1p-17f, sine, cosine, back, same;
+        double turn = acos(-1) * (double)x;
+
+        noise_angle(x, &sine, &cosine);
+        noise_angle(-x, &back, &same);
+        assert_true(fabs((double)sine - sin(turn)) < 9e-6);
+        assert_true(fabs((double)cosine - cos(turn)) < 9e-6);
+        assert_true(back == -sine && same == cosine);
     }
 }
 
@@ -229,7 +252,7 @@ static void test_vectors_give_the_bits_of_one_at_a_time(void **state)
             struct noise_words index = {(uint32_t)number,
                                         (uint32_t)(number >> 32)};
 
-            noise_block(noise_words(key, index), block);
+            noise_block(noise_words(key, index), 1, block);
             assert_true(samples[j] == block[at % NOISE_BLOCK]);
         }
     }
@@ -393,8 +416,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words_are_threefrys),
-        cmocka_unit_test(test_curves_are_closer_than_anybody_can_count),
-        cmocka_unit_test(test_no_square_is_below_zero),
+        cmocka_unit_test(test_radiuses_are_roots_of_logarithms),
+        cmocka_unit_test(test_angles_are_sines_and_cosines),
         cmocka_unit_test(test_moments_are_those_of_the_normal_distribution),
         cmocka_unit_test(test_tails_are_as_heavy_as_they_should_be),
         cmocka_unit_test(test_the_whole_distribution_is_normal),

@@ -19,9 +19,11 @@ static const struct kv_optim_param params[] = {
     {NULL, NULL, 0, 0, 0},
 };
 
+/* All but the noise is of half a step. */
 struct step {
     struct noise_words key;
-    real half, spread, wd, rescale, limit;
+    float spread;
+    real wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -32,23 +34,23 @@ static unsigned slots(const double *p)
 
 static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
+    double half = p[LR] / 2;
     uint64_t seed; /* Any number is one: its bits. */
     struct step k;
 
     memcpy(&seed, &p[SEED], sizeof seed);
     k.key = noise_key(seed, now->key, now->t);
-    k.half = (real)(p[LR] / 2);
-    k.spread = (real)sqrt(p[LR]);
-    k.wd = (real)p[WD];
-    k.rescale = (real)p[RESCALE];
-    k.limit = rule_limit(p[CLIP]);
+    k.spread = (float)sqrt(p[LR]);
+    k.wd = (real)(half * p[WD]);
+    k.rescale = (real)(half * p[RESCALE]);
+    k.limit = rule_limit(half * p[CLIP]);
     return k;
 }
 
 RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit) + k.wd * e.w;
-    e.w = e.w - k.half * g + k.spread * e.noise;
+    e.w = e.w - g + e.noise;
     return e;
 }
 
