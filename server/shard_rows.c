@@ -11,9 +11,9 @@
  * fresh block instead. */
 
 /* Rows lie anywhere in a table that no cache holds, and the processor cannot
- * guess which is next: it is told this many rows before. The end of a long row
- * it finds by itself. */
-#define ROWS_AHEAD 8
+ * guess which is next: it is told this many at a time, and so waits for all of
+ * them together. The end of a long row it finds by itself. */
+#define ROWS_TOGETHER 64
 #define FETCHED_MAX ((size_t)1024)
 
 /* --- Layout --------------------------------------------------------------- */
@@ -21,15 +21,6 @@
 size_t shard_row_size(const struct entry *e)
 {
     return e->row_length * kv_dtype_size(e->dtype);
-}
-
-/* A template, and so are its callers: gcc drops calls of functions that do no
- * more than this. */
-KV_TEMPLATE void fetch_row(const char *row, size_t size)
-{
-    for (size_t at = 0; at < size && at < FETCHED_MAX; at += 64) {
-        __builtin_prefetch(row + at);
-    }
 }
 
 static size_t head_size(const struct value *v)
@@ -49,36 +40,33 @@ static char *images(const struct value *v)
            state_aligned(v->changed * sizeof(uint32_t), 64);
 }
 
-/* --- Ahead ---------------------------------------------------------------- */
+/* --- Ahead --------------------------------------------------------------- */
 
-/* The old image, of `size` bytes, of what the reader will come to. */
-KV_TEMPLATE void fetch_at(const struct row_reader *r, uint32_t at,
-                          const char *rows, size_t size)
+/* Into the second cache, which has room for that many. A template, and so is
+ * its caller: gcc drops calls of functions that do no more than this. */
+KV_TEMPLATE void fetch_rows(const unsigned char *wanted, uint32_t count,
+                            const char *rows, size_t step, size_t size)
 {
-    if (r->rows != NULL && at < r->count) {
-        fetch_row(rows + table_row_at(r->rows, at) * size, size);
-    }
-}
+    for (uint32_t i = 0; i < count && i < ROWS_TOGETHER; i++) {
+        const char *row = rows + table_row_at(wanted, i) * step;
 
-KV_TEMPLATE void fetch_first(const struct shard *s, size_t n, const char *rows,
-                             size_t size)
-{
-    for (size_t i = 0; i < n; i++) {
-        for (uint32_t at = 0; at < ROWS_AHEAD; at++) {
-            fetch_at(&s->readers[i], at, rows, size);
+        for (size_t at = 0; at < size && at < FETCHED_MAX; at += 64) {
+            __builtin_prefetch(row + at, 0, 2);
         }
     }
 }
 
-/* Of those who have the row. */
+/* The old images, of `size` bytes, of what those who have the row come to. */
 KV_TEMPLATE void fetch_ahead(const struct shard *s, size_t n, uint32_t row,
                              const char *rows, size_t size)
 {
     for (size_t i = 0; i < n; i++) {
         const struct row_reader *r = &s->readers[i];
 
-        if (table_next_of(r) == row) {
-            fetch_at(r, r->at + ROWS_AHEAD, rows, size);
+        if (r->rows != NULL && r->at % ROWS_TOGETHER == 0 &&
+            table_next_of(r) == row) {
+            fetch_rows(r->rows + r->at * sizeof(uint32_t), r->count - r->at,
+                       rows, size, size);
         }
     }
 }
@@ -257,7 +245,6 @@ static enum kv_status commit_changed(struct shard *s, struct entry *e)
     size = table_stride(e, next);
     step = shard_round_step(s, e, next->updates);
     rule = row_rule(s, e, &c, step);
-    fetch_first(s, n, rows, size);
     shard_guard_begin(s, e);
     if (rule.plain) {
         guard_plain(s, e, n);
@@ -339,13 +326,14 @@ void shard_rows_read(struct shard *s, const struct entry *e, const void *wanted,
 {
     const char *rows = table_at(s, e->value);
     size_t size = shard_row_size(e), step = table_stride(e, e->value);
+    const unsigned char *ids = wanted;
     char *to = out;
 
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t row = wanted == NULL ? i : table_row_at(wanted, i);
+        uint32_t row = ids == NULL ? i : table_row_at(ids, i);
 
-        if (wanted != NULL && count - i > ROWS_AHEAD) {
-            fetch_row(rows + table_row_at(wanted, i + ROWS_AHEAD) * step, size);
+        if (ids != NULL && i % ROWS_TOGETHER == 0) {
+            fetch_rows(ids + i * sizeof row, count - i, rows, step, size);
         }
         memcpy(to, rows + row * step, size);
         to += size;

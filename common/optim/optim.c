@@ -119,26 +119,34 @@ void kv_optim_prepare(const struct kv_optim_spec *spec, enum kv_dtype dtype,
 
 /* --- Rows ----------------------------------------------------------------- */
 
-#define ROWS_AHEAD 8
-#define FETCH_MAX                                                              \
-    256 /* Floats; of a longer row the processor sees the rest.                \
-         */
+/* Rows lie anywhere in a table that no cache holds: the processor is told of
+ * this many at a time, and so waits for all of them together. */
+#define ROWS_TOGETHER 64
+#define FETCHED_MAX 256 /* Floats. The rest of a row it finds by itself. */
 
-/* Inline, because gcc drops a call that does nothing but this. */
+/* Into the second cache, which has room for that many. Inline, because gcc
+ * drops a call that does nothing but this. */
 KV_TEMPLATE void fetch(const float *row, size_t count)
 {
-    for (size_t i = 0; i < count && i < FETCH_MAX; i += 16) {
-        __builtin_prefetch(row + i);
+    for (size_t i = 0; i < count && i < FETCHED_MAX; i += 16) {
+        __builtin_prefetch(row + i, 0, 2);
     }
 }
 
-KV_TEMPLATE void fetch_row(const struct kv_optim_args *slice, size_t at,
-                           size_t state_at, size_t state_length)
+KV_TEMPLATE void fetch_rows(const struct kv_optim_args *slice,
+                            const int64_t *rows, size_t row_count,
+                            size_t state_length)
 {
-    fetch((const float *)slice->weight + at, slice->row_length);
-    for (unsigned s = 0; s < KV_OPTIM_SLOTS_MAX; s++) {
-        if (slice->slot[s] != NULL) {
-            fetch((const float *)slice->slot[s] + state_at, state_length);
+    for (size_t i = 0; i < row_count && i < ROWS_TOGETHER; i++) {
+        size_t row = (size_t)rows[i];
+
+        fetch((const float *)slice->weight + row * slice->row_length,
+              slice->row_length);
+        for (unsigned s = 0; s < KV_OPTIM_SLOTS_MAX; s++) {
+            if (slice->slot[s] != NULL) {
+                fetch((const float *)slice->slot[s] + row * state_length,
+                      state_length);
+            }
         }
     }
 }
@@ -171,10 +179,8 @@ void kv_optim_update_rows(const struct kv_optim *optim,
     for (size_t i = 0; i < row_count; i++) {
         size_t now = (size_t)rows[i];
 
-        if (i + ROWS_AHEAD < row_count) {
-            size_t soon = (size_t)rows[i + ROWS_AHEAD];
-
-            fetch_row(slice, soon * length, soon * state, state);
+        if (i % ROWS_TOGETHER == 0) {
+            fetch_rows(slice, rows + i, row_count - i, state);
         }
         point_at_row(&row, slice, now * length, now * state);
         row.gradient = (const kv_f32_any *)slice->gradient + i * length;
