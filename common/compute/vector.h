@@ -7,9 +7,9 @@
  * the loader asks: plain only then. A function with clones needs a unique name
  * even if it is static, because clang exports the chooser.
  *
- * KV_CLONES_WIDE is for loops that may compute more than they wait for memory:
- * AVX-512 too. Not from clang, as version 14 takes "arch=x86-64-v4" without
- * asking the processor for it.
+ * KV_CLONES_WIDE is for loops that compute more than they wait for memory:
+ * AVX-512 too. Others lose up to a seventh by it. Not from clang, as version 14
+ * takes "arch=x86-64-v4" without asking the processor for it.
  *
  * KV_INDEPENDENT before a loop promises that no iteration reads what another
  * one writes. KV_UNROLLED before one of few iterations makes one piece of them,

@@ -149,7 +149,7 @@ KV_TEMPLATE void noise_angle(float x, float *sine, float *cosine)
 
 /* --- Blocks --------------------------------------------------------------- */
 
-#define NOISE_BLOCK 64u
+#define NOISE_BLOCK 128u
 
 /* A variate times `spread` for each element of a block. The block's key is
  * noise_words() of the update's key and the block's number. Turns of a half

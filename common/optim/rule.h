@@ -26,7 +26,9 @@
  *     RULE_FN struct elem row(struct elem e, real mean, struct step k)
  *
  *     #define RULE_NOISE 1           it reads e.noise; its step has a
- *                                    `key` and a float `spread`
+ *                                    `key`, a `limit` and a float `spread`
+ *
+ *     #define RULE_HEAVY 1           it computes more than it waits
  *
  *     #define RULE_ADDS 1            it does weight + gradient, and nothing
  * else

@@ -30,6 +30,15 @@
 #ifndef RULE_NOISE
 #define RULE_NOISE 0
 #endif
+#ifndef RULE_HEAVY
+#define RULE_HEAVY 0
+#endif
+
+#if RULE_HEAVY
+#define RULE_CLONES KV_CLONES_WIDE
+#else
+#define RULE_CLONES KV_CLONES
+#endif
 
 /* What travels from prepare() to update(), through opaque bytes. */
 struct rule_step {
@@ -163,8 +172,8 @@ RULE_FN void rule_block(const struct kv_optim_args *args, struct step k,
 /* The names are unique per rule because clang exports the clones' choosers. */
 #define RULE_LOOPS RULE_PASTE(kv_optim_loops_, RULE_ID)
 
-KV_CLONES_WIDE static void RULE_LOOPS(const struct kv_optim_args *a,
-                                      struct step k, unsigned used, bool stream)
+RULE_CLONES static void RULE_LOOPS(const struct kv_optim_args *a, struct step k,
+                                   unsigned used, bool stream)
 {
     if (RULE_SLOTS > 2 && used > 2) {
         stream ? rule_block(a, k, 3, true) : rule_block(a, k, 3, false);

@@ -6,10 +6,7 @@
 
 _Static_assert(RULE_SLOTS == 0 && !RULE_PASSES, "noise comes without state");
 
-enum {
-    RULE_KEYS = 16,  /* Blocks whose keys are made at once: a vector of them. */
-    RULE_AHEAD = 128 /* Elements to fetch ahead of those that are computed. */
-};
+enum { RULE_KEYS = 16 }; /* Blocks whose keys are made at once: a vector. */
 
 struct rule_keys {
     uint32_t a[RULE_KEYS], b[RULE_KEYS];
@@ -41,15 +38,6 @@ RULE_FN void rule_noisy(const struct rule_arrays *a, size_t first, size_t count,
     }
 }
 
-RULE_FN void rule_fetch(const struct rule_arrays *a, size_t first)
-{
-    for (size_t i = first; i < first + NOISE_BLOCK; i += 16) {
-        __builtin_prefetch(a->weight + i);
-        __builtin_prefetch(a->gradient + i);
-        __builtin_prefetch(a->new_weight + i, 1);
-    }
-}
-
 /* The elements of one block that are among the arguments'. */
 RULE_FN void rule_noise_block(const struct rule_arrays *a, size_t *done,
                               struct noise_words key, struct step k)
@@ -59,9 +47,6 @@ RULE_FN void rule_noise_block(const struct rule_arrays *a, size_t *done,
     size_t left = a->count - *done;
 
     noise_block(key, k.spread, noise);
-    if (a->count > RULE_AHEAD) {
-        rule_fetch(a, *done + RULE_AHEAD);
-    }
     if (skip == 0 && left >= NOISE_BLOCK) {
         rule_noisy(a, *done, NOISE_BLOCK, noise, k);
         *done += NOISE_BLOCK;
@@ -72,17 +57,13 @@ RULE_FN void rule_noise_block(const struct rule_arrays *a, size_t *done,
     }
 }
 
-#define RULE_NOISE_LOOPS RULE_PASTE(kv_optim_noise_, RULE_ID)
-
-KV_CLONES_WIDE static void RULE_NOISE_LOOPS(const struct kv_optim_args *args,
-                                            struct step k)
+RULE_FN void rule_noise_blocks(const struct rule_arrays *a, struct step k)
 {
-    const struct rule_arrays a = rule_arrays(args);
     size_t done = 0;
 
-    while (done < a.count) {
-        uint64_t number = (a.first + done) / NOISE_BLOCK;
-        uint64_t last = (a.first + a.count - 1) / NOISE_BLOCK;
+    while (done < a->count) {
+        uint64_t number = (a->first + done) / NOISE_BLOCK;
+        uint64_t last = (a->first + a->count - 1) / NOISE_BLOCK;
         uint32_t blocks = last - number < RULE_KEYS - 1
                               ? (uint32_t)(last - number) + 1
                               : RULE_KEYS;
@@ -93,8 +74,24 @@ KV_CLONES_WIDE static void RULE_NOISE_LOOPS(const struct kv_optim_args *args,
         for (uint32_t i = 0; i < blocks; i++) {
             struct noise_words key = {keys.a[i], keys.b[i]};
 
-            rule_noise_block(&a, &done, key, k);
+            rule_noise_block(a, &done, key, k);
         }
+    }
+}
+
+#define RULE_NOISE_LOOPS RULE_PASTE(kv_optim_noise_, RULE_ID)
+
+/* Mostly nothing is clipped, and then no operation is spent on it. */
+RULE_CLONES static void RULE_NOISE_LOOPS(const struct kv_optim_args *args,
+                                         struct step k)
+{
+    const struct rule_arrays a = rule_arrays(args);
+
+    if (isinf(k.limit)) {
+        k.limit = (real)INFINITY;
+        rule_noise_blocks(&a, k);
+    } else {
+        rule_noise_blocks(&a, k);
     }
 }
 

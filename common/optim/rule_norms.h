@@ -70,9 +70,9 @@ _Static_assert(RULE_PASSES <= 2, "a pass without a loop");
 #define RULE_MEASURE RULE_PASTE(kv_optim_measure_, RULE_ID)
 
 /* Such a rule uses all of its slots or none. */
-KV_CLONES_WIDE static void RULE_MEASURE(const struct kv_optim_args *args,
-                                        struct step k, unsigned used,
-                                        unsigned pass, double *sums)
+RULE_CLONES static void RULE_MEASURE(const struct kv_optim_args *args,
+                                     struct step k, unsigned used,
+                                     unsigned pass, double *sums)
 {
     const struct rule_arrays a = rule_arrays(args);
 

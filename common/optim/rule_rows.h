@@ -19,8 +19,8 @@ RULE_FN void rule_row(const struct rule_arrays *a, size_t first, size_t length,
 
 #define RULE_EACH_ROW RULE_PASTE(kv_optim_each_row_, RULE_ID)
 
-KV_CLONES static void RULE_EACH_ROW(const struct kv_optim_args *args,
-                                    struct step k)
+RULE_CLONES static void RULE_EACH_ROW(const struct kv_optim_args *args,
+                                      struct step k)
 {
     const struct rule_arrays a = rule_arrays(args);
     size_t length = a.row_length > 1 ? a.row_length : 1;

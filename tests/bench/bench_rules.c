@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/compute/denormals.h"
@@ -12,6 +13,7 @@
 #include "server/shard_private.h"
 
 #define ELEMENTS_MAX ((size_t)64 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)     /* As in an arena. */
 #define ARRAYS (1 + KV_OPTIM_SLOTS_MAX) /* The weights, then their state. */
 #define STREAMED false                  /* As in server/shard_round.c. */
 
@@ -50,11 +52,12 @@ static size_t choose_count(void)
 
 static float *make_array(size_t count)
 {
-    float *array = aligned_alloc(64, count * sizeof *array);
+    float *array = aligned_alloc(HUGE_PAGE, count * sizeof *array);
 
     if (array == NULL) {
         bench_die("no memory for %zu floats", count);
     }
+    (void)madvise(array, count * sizeof *array, MADV_HUGEPAGE);
     memset(array, 0, count * sizeof *array);
     return array;
 }

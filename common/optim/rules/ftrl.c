@@ -6,6 +6,7 @@
 
 #define RULE_NAME ftrl
 #define RULE_SLOTS 2 /* z, the sum of adjusted gradients; n, of squares. */
+#define RULE_HEAVY 1
 #define RULE_LAZY KV_OPTIM_LAZY_ALWAYS
 
 enum { LR, LAMDA1, BETA, WD, RESCALE, CLIP };

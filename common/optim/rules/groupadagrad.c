@@ -5,6 +5,7 @@
 
 #define RULE_NAME groupadagrad
 #define RULE_SLOTS 1 /* The sum of mean squares. */
+#define RULE_HEAVY 1
 #define RULE_LAZY KV_OPTIM_LAZY_ALWAYS
 #define RULE_ROWS 1
 #define RULE_NORMS 1 /* Gradient. */

@@ -5,6 +5,7 @@
 
 #define RULE_NAME lamb
 #define RULE_SLOTS 2 /* First and second moment. */
+#define RULE_HEAVY 1
 #define RULE_PASSES 1
 #define RULE_NORMS 2 /* Weight and step. */
 

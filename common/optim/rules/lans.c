@@ -5,6 +5,7 @@
 
 #define RULE_NAME lans
 #define RULE_SLOTS 2 /* First and second moment. */
+#define RULE_HEAVY 1
 #define RULE_PASSES 2
 #define RULE_NORMS 3 /* Gradient; then weight and both directions. */
 

@@ -5,6 +5,7 @@
 
 #define RULE_NAME lars
 #define RULE_SLOTS 1 /* Velocity; none without momentum. */
+#define RULE_HEAVY 1
 #define RULE_LAZY KV_OPTIM_LAZY_CHOICE
 #define RULE_PASSES 1
 #define RULE_NORMS 2 /* Weight and gradient. */

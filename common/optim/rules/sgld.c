@@ -6,6 +6,7 @@
 
 #define RULE_NAME sgld
 #define RULE_SLOTS 0
+#define RULE_HEAVY 1
 #define RULE_NOISE 1
 
 enum { LR, SEED, WD, RESCALE, CLIP };
