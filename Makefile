@@ -169,7 +169,8 @@ driver = $(if $(filter tests/fuzz/%,$(1)),$(if $(FUZZER),,$(BUILD)/tests/fuzz/re
 $(ALL_BINS): $(BUILD)/%: $(BUILD)/%.c.o $$(call fakes,$$*.c) $$(call driver,$$*) $(LIBS)
 	$(say) LINK; $(CC) -pie $(KV_LD) $(FUZZER) -o $@ $^ $(KV_LIBS) -lcmocka
 
-PROGRAMS := $(TESTS) $(if $(both),$(SIM))
+# TSan has nothing to see in the simulation, which has one thread.
+PROGRAMS := $(TESTS) $(if $(both),$(if $(findstring =thread,$(SAN)),,$(SIM)))
 SCRIPTS  := $(if $(both),$(if $(filter 1,$(E2E)),$(E2E_RUNS)))
 LONG     := $(SIM) $(E2E_RUNS)
 CHOSEN   := $(foreach t,$(PROGRAMS) $(SCRIPTS),$(if $(filter $(TEST),$(basename $(notdir $(t)))),$(t)))

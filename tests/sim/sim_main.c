@@ -16,7 +16,7 @@
 #define SEED_SECONDS 120 /* One that takes longer hangs. */
 #define TWICE_EVERY 64   /* Seeds that are played twice. */
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__)
 #define SEEDS_DEFAULT 1000
 #else
 #define SEEDS_DEFAULT 20000
