@@ -16,8 +16,6 @@
 #include "server/config_dmlc.h"
 #include "server/config_options.h"
 
-#define ENV_PREFIX "KV_"
-
 static const struct {
     const char *flag;
     enum config_action action;
@@ -239,13 +237,13 @@ enum kv_status config_load(struct config *c, int argc, char *const *argv,
     settings_defaults(config_options, c);
     status = config_dmlc_read(c, error);
     if (file == NULL) {
-        file = getenv(ENV_PREFIX "CONFIG");
+        file = getenv(CONFIG_PREFIX "CONFIG");
     }
     if (status == KV_OK && file != NULL && file[0] != '\0') {
         status = settings_file(config_options, c, file, error);
     }
     if (status == KV_OK) {
-        status = settings_env(config_options, c, ENV_PREFIX, error);
+        status = settings_env(config_options, c, CONFIG_PREFIX, error);
     }
     if (status == KV_OK) {
         status = read_flags(c, argc, argv, error);

@@ -8,6 +8,7 @@
 
 #include "server/config.h"
 
+#define CONFIG_PREFIX "KV_" /* Of variables. */
 #define CONFIG_LISTEN_DEFAULT "127.0.0.1:9091"
 
 extern const struct setting config_options[];

@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/base/legacy_env.h"
 #include "common/base/mem.h"
+#include "server/config_options.h"
 #include "server/process.h"
 
 /* --- The end ------------------------------------------------------------- */
@@ -173,6 +174,7 @@ int daemon_run(struct config *config)
     snprintf(who, sizeof who, "server %" PRIu64, config->index);
     log_open(who, (enum log_level)config->log_level);
     legacy_env_warn(LEGACY_SERVER);
+    settings_warn_slips(config_options, CONFIG_PREFIX);
     process_prepare();
     if (config->has_key) {
         process_protect(config->key, sizeof config->key);

@@ -11,7 +11,7 @@
 
 static const char *const log_words[] = {"error", "warn", "info", "debug", NULL};
 
-static const struct setting table[] = {
+const struct setting options_table[] = {
     {"root", SETTING_STRING, offsetof(struct options, root), 1, KV_ADDRESS_MAX,
      .fallback = "127.0.0.1:9091", .meta = "HOST:PORT", .help = "server 0"},
     {"rank", SETTING_U64, offsetof(struct options, rank), 0, KV_RANKS_MAX - 1,
@@ -50,7 +50,7 @@ static enum kv_status set_from(struct options *o, const char *variable,
     if (value == NULL || *value == '\0') {
         return KV_OK;
     }
-    return settings_set(table, o, variable, name, value, error);
+    return settings_set(options_table, o, variable, name, value, error);
 }
 
 /* In a job of ps-lite the same program runs in every role. */
@@ -84,7 +84,8 @@ static enum kv_status read_dmlc_root(struct options *o,
     if (!legacy_env_root(address, sizeof address)) {
         return KV_OK;
     }
-    return settings_set(table, o, "DMLC_PS_ROOT_URI", "root", address, error);
+    return settings_set(options_table, o, "DMLC_PS_ROOT_URI", "root", address,
+                        error);
 }
 
 static enum kv_status read_dmlc(struct options *o, struct settings_error *error)
@@ -103,7 +104,8 @@ static enum kv_status read_dmlc(struct options *o, struct settings_error *error)
         status = set_from(o, same[i][0], same[i][1], error);
     }
     if (status == KV_OK && level != NULL) {
-        status = settings_set(table, o, "PS_VERBOSE", "log", level, error);
+        status =
+            settings_set(options_table, o, "PS_VERBOSE", "log", level, error);
     }
     return status;
 }
@@ -130,7 +132,7 @@ static enum kv_status read_pair(struct options *o, const char *text,
     name[name_size] = '\0';
     memcpy(value, equals + 1, value_size);
     value[value_size] = '\0';
-    return settings_set(table, o, "options", name, value, error);
+    return settings_set(options_table, o, "options", name, value, error);
 }
 
 static enum kv_status read_text(struct options *o, const char *text,
@@ -215,10 +217,10 @@ enum kv_status options_read(struct options *o, const char *text, char *error,
     o->rank = OPTIONS_NONE;
     o->workers = OPTIONS_NONE;
     o->incarnation = incarnation_by_clock();
-    settings_defaults(table, o);
+    settings_defaults(options_table, o);
     status = read_dmlc(o, &wrong);
     if (status == KV_OK) {
-        status = settings_env(table, o, "KV_", &wrong);
+        status = settings_env(options_table, o, OPTIONS_PREFIX, &wrong);
     }
     if (status == KV_OK) {
         status = read_text(o, text == NULL ? "" : text, &wrong);

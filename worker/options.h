@@ -19,6 +19,7 @@
 #include "proto/handshake.h"
 #include "proto/limits.h"
 
+#define OPTIONS_PREFIX "KV_"    /* Of variables. */
 #define OPTIONS_NONE UINT64_MAX /* rank, workers: not given. */
 
 struct options {
@@ -35,6 +36,8 @@ struct options {
     char job_hex[2 * HANDSHAKE_JOB_SIZE + 1];
     char key_file[SETTINGS_VALUE_MAX + 1];
 };
+
+extern const struct setting options_table[];
 
 /* `text` may be NULL. */
 KV_MUST_CHECK enum kv_status options_read(struct options *o, const char *text,

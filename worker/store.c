@@ -261,6 +261,7 @@ int kvw_open(struct kvw **kv, const char *kind, const char *options)
     }
     open_log(&o);
     legacy_env_warn(LEGACY_WORKER);
+    settings_warn_slips(options_table, OPTIONS_PREFIX);
     result = make(&made, found, type, &o);
     if (result != KVW_OK) {
         return result;

@@ -32,6 +32,7 @@
 #include "common/base/status.h"
 
 #define SETTINGS_NAME_MAX 64
+#define SETTINGS_VARIABLE_MAX (2 * SETTINGS_NAME_MAX)
 #define SETTINGS_VALUE_MAX 1024
 #define SETTINGS_ERROR_MAX 512
 
@@ -73,10 +74,23 @@ KV_MUST_CHECK enum kv_status settings_file(const struct setting *table,
                                            void *target, const char *path,
                                            struct settings_error *error);
 
-/* PREFIX_NAME for each name in the table; others are nobody's business. */
+/* PREFIX_NAME for each name in the table; of others see the next. */
 KV_MUST_CHECK enum kv_status settings_env(const struct setting *table,
                                           void *target, const char *prefix,
                                           struct settings_error *error);
+
+/* Variables with the prefix that are one letter off an option's: "KV_WORKER (is
+ * KV_WORKERS meant?), ..."; how many. What does not fit is cut off. Any other
+ * may be meant for somebody else. */
+size_t settings_env_slips(const struct setting *table, const char *prefix,
+                          char *out, size_t size);
+
+/* Log them in one line, the first time in a process. */
+void settings_warn_slips(const struct setting *table, const char *prefix);
+
+/* The variable of an option, cut at its end. */
+void settings_variable(const char *prefix, const char *name,
+                       char variable[SETTINGS_VARIABLE_MAX]);
 
 /* argv[1..]: `--name value`, `--name=value`. Stops at `--` or at the first
  * argument that is no flag; *used is its index (argc if there is none). */

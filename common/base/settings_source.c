@@ -99,13 +99,10 @@ enum kv_status settings_env(const struct setting *table, void *target,
                             const char *prefix, struct settings_error *error)
 {
     for (const struct setting *s = table; s->name != NULL; s++) {
-        char variable[2 * SETTINGS_NAME_MAX];
+        char variable[SETTINGS_VARIABLE_MAX];
         const char *value;
 
-        snprintf(variable, sizeof variable, "%s%s", prefix, s->name);
-        for (char *c = variable; *c != '\0'; c++) {
-            *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
-        }
+        settings_variable(prefix, s->name, variable);
         value = getenv(variable);
         if (value != NULL && settings_set(table, target, variable, s->name,
                                           value, error) != KV_OK) {
