@@ -4,8 +4,9 @@
  * KV_CLONES before a function compiles it twice, plain and for AVX2, and the
  * loader picks. The files that use it are built without contraction or
  * reassociation, so both give the same bits. Sanitizers are not set up yet when
- * the loader asks: plain only then. A function with clones needs a unique name
- * even if it is static, because clang exports the chooser.
+ * the loader asks: plain only then. A function with clones is static, because
+ * clang gives others no symbol of their name, and its name is unique all the
+ * same, because clang exports the chooser.
  *
  * KV_CLONES_WIDE is for loops that compute more than they wait for memory:
  * AVX-512 too. Others lose up to a seventh by it. Not from clang, as version 14

@@ -62,15 +62,21 @@ KV_TEMPLATE void choose(const float *const *in, float *const *out,
     }
 }
 
-KV_CLONES void bench_stream_update(const float *const *in, float *const *out,
-                                   unsigned slots, size_t count,
-                                   bool past_caches)
+KV_CLONES static void bench_update_loops(const float *const *in,
+                                         float *const *out, unsigned slots,
+                                         size_t count, bool past_caches)
 {
     if (past_caches) {
         choose(in, out, slots + 1, count, true);
     } else {
         choose(in, out, slots + 1, count, false);
     }
+}
+
+void bench_stream_update(const float *const *in, float *const *out,
+                         unsigned slots, size_t count, bool past_caches)
+{
+    bench_update_loops(in, out, slots, count, past_caches);
 }
 
 /* In lanes, as additions keep their order. */
@@ -89,8 +95,8 @@ KV_TEMPLATE float total(const float *const *in, unsigned ins, size_t count)
     return sum;
 }
 
-KV_CLONES float bench_stream_read(const float *const *in, unsigned ins,
-                                  size_t count)
+KV_CLONES static float bench_read_loops(const float *const *in, unsigned ins,
+                                        size_t count)
 {
     switch (ins) {
     case 0:
@@ -106,8 +112,18 @@ KV_CLONES float bench_stream_read(const float *const *in, unsigned ins,
     }
 }
 
-KV_CLONES void bench_stream_sum4(const float *const *in, float *out,
-                                 size_t count)
+float bench_stream_read(const float *const *in, unsigned ins, size_t count)
+{
+    return bench_read_loops(in, ins, count);
+}
+
+KV_CLONES static void bench_sum4_loop(const float *const *in, float *out,
+                                      size_t count)
 {
     pass(in, 4, &out, 1, count, true);
+}
+
+void bench_stream_sum4(const float *const *in, float *out, size_t count)
+{
+    bench_sum4_loop(in, out, count);
 }
