@@ -42,8 +42,8 @@ static char *images(const struct value *v)
 
 /* --- Ahead --------------------------------------------------------------- */
 
-/* Into the second cache, which has room for that many. A template, and so is
- * its caller: gcc drops calls of functions that do no more than this. */
+/* Into the second cache, as the first has no room for that many. A template,
+ * because gcc drops calls of functions that do no more than this. */
 KV_TEMPLATE void fetch_rows(const unsigned char *wanted, uint32_t count,
                             const char *rows, size_t step, size_t size)
 {

@@ -194,7 +194,7 @@ static void update_rows(const struct local_update *u, size_t first, size_t from,
     }
 }
 
-/* Rows of f32 are updated in place, each fetched while others are computed. */
+/* Rows of f32 are updated in place, many fetched before they are computed. */
 static bool fetches(const struct local_update *u)
 {
     return u->rows.rows != NULL && u->dtype == KV_F32 && u->input_count == 1;

@@ -124,8 +124,8 @@ void kv_optim_prepare(const struct kv_optim_spec *spec, enum kv_dtype dtype,
 #define ROWS_TOGETHER 64
 #define FETCHED_MAX 256 /* Floats. The rest of a row it finds by itself. */
 
-/* Into the second cache, which has room for that many. Inline, because gcc
- * drops a call that does nothing but this. */
+/* Into the second cache, as the first has no room for that many. Inline,
+ * because gcc drops a call that does nothing but this. */
 KV_TEMPLATE void fetch(const float *row, size_t count)
 {
     for (size_t i = 0; i < count && i < FETCHED_MAX; i += 16) {

@@ -38,23 +38,39 @@ RULE_FN void rule_noisy(const struct rule_arrays *a, size_t first, size_t count,
     }
 }
 
-/* The elements of one block that are among the arguments'. */
-RULE_FN void rule_noise_block(const struct rule_arrays *a, size_t *done,
-                              struct noise_words key, struct step k)
+/* A piece of a block. One in one half of it needs no more than its own pairs:
+ * a row of a table may be shorter than that. */
+RULE_FN void rule_noise_piece(const struct rule_arrays *a, size_t first,
+                              size_t skip, size_t count, struct noise_words key,
+                              struct step k)
 {
     KV_SCRATCH float noise[NOISE_BLOCK];
-    size_t skip = (size_t)((a->first + *done) % NOISE_BLOCK);
-    size_t left = a->count - *done;
+    uint32_t place = (uint32_t)skip % NOISE_HALF;
 
-    noise_block(key, k.spread, noise);
-    if (skip == 0 && left >= NOISE_BLOCK) {
-        rule_noisy(a, *done, NOISE_BLOCK, noise, k);
-        *done += NOISE_BLOCK;
+    if (place + count <= NOISE_HALF) {
+        noise_block(key, k.spread, place, (uint32_t)count, noise);
     } else {
-        left = left < NOISE_BLOCK - skip ? left : NOISE_BLOCK - skip;
-        rule_noisy(a, *done, left, noise + skip, k);
-        *done += left;
+        noise_block(key, k.spread, 0, NOISE_HALF, noise);
     }
+    rule_noisy(a, first, count, noise + skip, k);
+}
+
+/* The elements of one block that are among the arguments'; how many. */
+RULE_FN size_t rule_noise_block(const struct rule_arrays *a, size_t first,
+                                struct noise_words key, struct step k)
+{
+    KV_SCRATCH float noise[NOISE_BLOCK];
+    size_t skip = (size_t)((a->first + first) % NOISE_BLOCK);
+    size_t left = a->count - first;
+
+    if (skip == 0 && left >= NOISE_BLOCK) {
+        noise_block(key, k.spread, 0, NOISE_HALF, noise);
+        rule_noisy(a, first, NOISE_BLOCK, noise, k);
+        return NOISE_BLOCK;
+    }
+    left = left < NOISE_BLOCK - skip ? left : NOISE_BLOCK - skip;
+    rule_noise_piece(a, first, skip, left, key, k);
+    return left;
 }
 
 RULE_FN void rule_noise_blocks(const struct rule_arrays *a, struct step k)
@@ -74,7 +90,7 @@ RULE_FN void rule_noise_blocks(const struct rule_arrays *a, struct step k)
         for (uint32_t i = 0; i < blocks; i++) {
             struct noise_words key = {keys.a[i], keys.b[i]};
 
-            rule_noise_block(a, &done, key, k);
+            done += rule_noise_block(a, done, key, k);
         }
     }
 }

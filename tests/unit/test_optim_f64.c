@@ -215,11 +215,58 @@ static void expect_like_f32(const char *name, const char *params)
     }
 }
 
-static void test_rows_and_noise_are_those_of_f32(void **state)
+static void test_rows_are_those_of_f32(void **state)
 {
     (void)state;
     expect_like_f32("groupadagrad", "lr=0.1,clip_gradient=0.7");
-    expect_like_f32("sgld", "lr=0.1,wd=0.1,seed=3");
+}
+
+/* --- Noise ---------------------------------------------------------------- */
+
+#define NOISY 600 /* Several blocks, and pieces of some at both ends. */
+
+static void noisy_update(const struct kv_optim_spec *spec, enum kv_dtype dtype,
+                         const void *gradient, void *weight)
+{
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct kv_optim_args args = {.count = NOISY,
+                                 .weight = weight,
+                                 .new_weight = weight,
+                                 .gradient = gradient,
+                                 .step = step,
+                                 .first = 100};
+
+    kv_optim_prepare(spec, dtype, NULL, 3, step);
+    kv_optim_for(spec->optim, dtype)->update(&args);
+}
+
+/* f32 weights of 0 without a gradient become the noise itself. */
+static void expect_f32s_noise(const char *params)
+{
+    struct kv_optim_spec spec = parsed("sgld", params);
+    struct hyper h = hyper_of(&spec);
+    float noise[NOISY] = {0}, none[NOISY] = {0};
+    double gradient[NOISY], weight[NOISY], expected[NOISY];
+
+    noisy_update(&spec, KV_F32, none, noise);
+    for (size_t i = 0; i < NOISY; i++) {
+        gradient[i] = (double)some_number(&numbers, 0.5, 1) / 3;
+        weight[i] = (double)some_number(&numbers, 0, 0.5) / 3;
+        expected[i] = weight[i] - h.lr / 2 * before(weight[i], gradient[i], &h);
+        expected[i] += (double)noise[i];
+    }
+    noisy_update(&spec, KV_F64, gradient, weight);
+    for (size_t i = 0; i < NOISY; i++) {
+        expect_near("sgld", params, i, weight[i], expected[i], TOLERANCE);
+    }
+}
+
+static void test_noise_is_that_of_f32_and_all_else_is_double(void **state)
+{
+    (void)state;
+    expect_f32s_noise("lr=0.1,seed=3");
+    expect_f32s_noise("lr=0.1,wd=0.1,rescale_grad=0.3");
+    expect_f32s_noise("lr=0.3,wd=0.7,rescale_grad=1.7,clip_gradient=0.1");
 }
 
 /* What f32 cannot tell apart. */
@@ -244,7 +291,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_mix_of_options_follows_the_formula),
         cmocka_unit_test(test_norms_are_as_exact),
-        cmocka_unit_test(test_rows_and_noise_are_those_of_f32),
+        cmocka_unit_test(test_rows_are_those_of_f32),
+        cmocka_unit_test(test_noise_is_that_of_f32_and_all_else_is_double),
         cmocka_unit_test(test_small_steps_are_not_lost),
     };
 

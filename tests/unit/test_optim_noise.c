@@ -6,6 +6,7 @@
 #include "common/optim/noise.h"
 
 #define SAMPLES (1 << 18)
+#define FAR ((uint64_t)NOISE_BLOCK << 32) /* Its block has a second word. */
 
 static uint64_t numbers;
 static struct key a, b;
@@ -188,14 +189,10 @@ static void test_no_two_updates_keys_or_seeds_share_noise(void **state)
         const char *params;
         uint64_t key, t, first;
     } other[] = {
-        {"lr=1", 0, 2, 0},
-        {"lr=1", 1, 1, 0},
-        {"lr=1,seed=1", 0, 1, 0},
-        {"lr=1", 0, 1, 1},
-        {"lr=1", 0, 1, SAMPLES},
-        {"lr=1", 0, 1, UINT64_C(1) << 32},
-        {"lr=1", 0, 1, UINT64_C(1) << 38},
-        {"lr=1", UINT64_C(1) << 32, 1, 0},
+        {"lr=1", 0, 2, 0},        {"lr=1", 1, 1, 0},
+        {"lr=1,seed=1", 0, 1, 0}, {"lr=1", 0, 1, 1},
+        {"lr=1", 0, 1, SAMPLES},  {"lr=1", 0, 1, UINT64_C(1) << 32},
+        {"lr=1", 0, 1, FAR},      {"lr=1", UINT64_C(1) << 32, 1, 0},
     };
 
     (void)state;
@@ -236,7 +233,7 @@ static void test_no_two_places_of_a_block_share_noise(void **state)
 /* What this file, without vectors, makes of the same formula. */
 static void test_vectors_give_the_bits_of_one_at_a_time(void **state)
 {
-    static const uint64_t firsts[] = {0, 1000, (UINT64_C(1) << 38) - 100};
+    static const uint64_t firsts[] = {0, 1000, FAR - 100};
     const double zero = 0;
     uint64_t seed;
 
@@ -252,7 +249,7 @@ static void test_vectors_give_the_bits_of_one_at_a_time(void **state)
             struct noise_words index = {(uint32_t)number,
                                         (uint32_t)(number >> 32)};
 
-            noise_block(noise_words(key, index), 1, block);
+            noise_block(noise_words(key, index), 1, 0, NOISE_HALF, block);
             assert_true(samples[j] == block[at % NOISE_BLOCK]);
         }
     }
@@ -274,6 +271,42 @@ static void test_cuts_of_any_size_give_the_bits_of_the_whole(void **state)
             key_update(&b, others);
         }
         assert_memory_equal(a.weight, b.weight, sizeof a.weight);
+    }
+}
+
+/* Of all bits, as every build has made them: who trains on goes on alike. */
+static void test_a_seeds_noise_is_for_ever(void **state)
+{
+    uint64_t sum = 0xcbf29ce484222325; /* FNV-1a, over words. */
+
+    (void)state;
+    draw("lr=0.1,seed=3", 5, 2, FAR - 1000, samples, 5000);
+    for (size_t i = 0; i < 5000; i++) {
+        uint32_t bits;
+
+        memcpy(&bits, &samples[i], sizeof bits);
+        sum = (sum ^ bits) * 0x100000001b3;
+    }
+    assert_int_equal(sum, 0x50c22916bc26d5dd);
+}
+
+static void test_a_rate_of_zero_moves_nothing(void **state)
+{
+    static const char *const params[] = {
+        "lr=0", "lr=0,clip_gradient=0.5,wd=0.1",
+        "lr=1,clip_gradient=1,lr_scheduler=poly,max_update=1"};
+    static float weight[300], gradient[300];
+
+    (void)state;
+    for (size_t i = 0; i < 300; i++) {
+        weight[i] = (float)i - 150;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        gradient[7] = i == 0 ? 3 : INFINITY; /* One that is clipped. */
+        key_start(&a, "sgld", params[i], 300, weight);
+        a.t = 5;
+        key_update(&a, gradient);
+        assert_memory_equal(key_weight(&a), weight, sizeof weight);
     }
 }
 
@@ -425,6 +458,8 @@ int main(void)
         cmocka_unit_test(test_no_two_places_of_a_block_share_noise),
         cmocka_unit_test(test_vectors_give_the_bits_of_one_at_a_time),
         cmocka_unit_test(test_cuts_of_any_size_give_the_bits_of_the_whole),
+        cmocka_unit_test(test_a_seeds_noise_is_for_ever),
+        cmocka_unit_test(test_a_rate_of_zero_moves_nothing),
         cmocka_unit_test(test_half_a_step_and_the_rates_root_of_noise),
         cmocka_unit_test(test_every_mix_of_options_follows_the_formula),
         cmocka_unit_test(test_mean_and_variance_follow_the_steps),

@@ -231,6 +231,42 @@ static void test_rows_with_a_gradient_move_and_the_others_stay(void **state)
     }
 }
 
+/* More than are fetched together, just as many, one less; in a list that ends
+ * where they do. */
+static void test_many_rows_move_alike(void **state)
+{
+    enum { TABLE = 200, LENGTH = 8, STEP = 77 }; /* No common divisor. */
+    static const size_t counts[] = {63, 64, 65, 128, 129, TABLE};
+    unsigned char step[KV_OPTIM_STEP_MAX];
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        int64_t *rows = test_calloc(counts[i], sizeof *rows);
+        struct kv_optim_args args;
+
+        start_both(f, "sgd", "lr=1,momentum=0.5", TABLE, LENGTH);
+        f->a.in_place = true;
+        memset(f->a.weight[0], 0, sizeof f->a.weight[0]);
+        for (size_t n = 0; n < counts[i]; n++) {
+            rows[n] = (int64_t)(n * STEP % TABLE);
+            for (size_t at = 0; at < LENGTH; at++) {
+                f->gradient[n * LENGTH + at] = (float)(rows[n] + 1);
+            }
+        }
+        kv_optim_prepare(&f->a.spec, KV_F32, &f->a.scale, 1, step);
+        args = key_args(&f->a, 0, f->a.count, f->gradient, step);
+        kv_optim_update_rows(f->a.spec.optim, &args, rows, counts[i]);
+        for (size_t n = 0; n < TABLE; n++) {
+            size_t row = n * STEP % TABLE;
+            float right = n < counts[i] ? -(float)(row + 1) : 0;
+
+            assert_true(key_weight(&f->a)[row * LENGTH] == right);
+            assert_true(key_weight(&f->a)[row * LENGTH + LENGTH - 1] == right);
+        }
+        test_free(rows);
+    }
+}
+
 static void test_rows_may_be_written_elsewhere(void **state)
 {
     struct fixture *f = *state;
@@ -281,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_groupadagrad_has_no_weight_decay),
         cmocka_unit_test(test_a_row_of_zeros_moves_nothing),
         cmocka_unit_test(test_rows_with_a_gradient_move_and_the_others_stay),
+        cmocka_unit_test(test_many_rows_move_alike),
         cmocka_unit_test(test_rows_may_be_written_elsewhere),
         cmocka_unit_test(test_in_place_gives_the_bits_of_out_of_place),
     };

@@ -5,6 +5,7 @@
 #include "tests/unit/shard_fixture.h"
 
 #define ROWS 40
+#define MANY 400
 #define LENGTH 3
 #define RANKS 3
 #define ROUNDS_MAX 100000
@@ -12,21 +13,25 @@
 /* --- Steps ---------------------------------------------------------------- */
 
 /* All rows are `first`. */
-static uint32_t create_rows(struct fixture *f, float first)
+static uint32_t create_table(struct fixture *f, uint64_t rows, float first)
 {
-    struct slice_desc d = {9,     0, KV_F32, (uint64_t)ROWS * LENGTH, LENGTH, 1,
-                           false, 0, 0};
-    float value[ROWS * LENGTH];
+    struct slice_desc d = {9, 0, KV_F32, rows * LENGTH, LENGTH, 1, false, 0, 0};
+    float value[MANY * LENGTH];
     const struct seen *s;
 
-    for (int i = 0; i < ROWS * LENGTH; i++) {
+    for (uint64_t i = 0; i < d.count; i++) {
         value[i] = first;
     }
-    shard_open(f->shard, 0, 1, &d, value, sizeof value);
+    shard_open(f->shard, 0, 1, &d, value, d.count * sizeof *value);
     s = next_seen(f);
     expect_status(s, KV_OK);
     expect_silence(f);
     return s->slot;
+}
+
+static uint32_t create_rows(struct fixture *f, float first)
+{
+    return create_table(f, ROWS, first);
 }
 
 /* A payload of these rows, each all `g`; returns its bytes. */
@@ -50,11 +55,12 @@ static void push_rows(struct fixture *f, uint32_t rank, uint32_t slot,
                       uint64_t round, const uint32_t *rows, uint32_t count,
                       float g)
 {
-    unsigned char payload[4 + ROWS * (4 + LENGTH * 4)];
+    unsigned char *payload = test_malloc(4 + count * (4 + LENGTH * sizeof g));
     size_t size = fill(payload, rows, count, g);
 
     shard_push_rows(f->shard, rank, slot, round, 0, payload, size, NULL);
-    memset(payload, 0xff, sizeof payload); /* It was borrowed. */
+    memset(payload, 0xff, size); /* It was borrowed. */
+    test_free(payload);
 }
 
 #define ROW_LIST(...)                                                          \
@@ -98,6 +104,50 @@ static void test_a_push_changes_its_rows_only(void **state)
     expect_ack(f, 0, slot, 2);
     expect_row(f, slot, 2, -2);
     expect_row(f, slot, 39, -1);
+}
+
+/* A pull of every second row. */
+static void expect_many(struct fixture *f, uint32_t slot, uint32_t count,
+                        float first, float last)
+{
+    unsigned char *wanted = test_malloc(count * sizeof(uint32_t));
+    const struct seen *s;
+
+    for (uint32_t i = 0; i < count; i++) {
+        bytes_put_u32(wanted + i * sizeof i, 2 * i);
+    }
+    shard_pull_rows(f->shard, 0, slot, 0, wanted, count);
+    test_free(wanted);
+    s = next_seen(f);
+    expect_status(s, KV_OK);
+    assert_int_equal(s->size, count * LENGTH * sizeof last);
+    assert_true(s->value[0] == first && s->last == last);
+    expect_silence(f);
+}
+
+/* As many as are fetched together, one more, and so on. */
+static void test_many_rows_move_and_those_between_do_not(void **state)
+{
+    static const uint32_t counts[] = {63, 64, 65, 128, 129, 200};
+    struct fixture *f = *state;
+    uint32_t slot = create_table(f, MANY, 0), rows[MANY / 2];
+
+    set_optimizer(f, "sgd", "learning_rate=1");
+    for (uint32_t i = 0; i < MANY / 2; i++) {
+        rows[i] = 2 * i;
+    }
+    for (uint64_t round = 1; round <= 6; round++) {
+        uint32_t count = counts[round - 1];
+
+        push_rows(f, 0, slot, round, rows, count, 1);
+        expect_ack(f, 0, slot, round);
+        expect_many(f, slot, count, -(float)round, -1);
+        expect_row(f, slot, 1, 0);
+        if (count < MANY / 2) {
+            expect_row(f, slot, 2 * count, 0);
+        }
+    }
+    expect_many(f, slot, 63, -6, -6);
 }
 
 static void test_rows_that_nobody_pushes_do_not_decay(void **state)
@@ -425,6 +475,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_a_push_changes_its_rows_only, set_up_alone),
+        TEST(test_many_rows_move_and_those_between_do_not, set_up_alone),
         TEST(test_rows_that_nobody_pushes_do_not_decay, set_up_alone),
         TEST(test_ranks_are_summed_where_they_meet, set_up_three),
         TEST(test_a_push_of_no_rows_is_a_part_of_the_round, set_up_three),

@@ -20,11 +20,10 @@ static const struct kv_optim_param params[] = {
     {NULL, NULL, 0, 0, 0},
 };
 
-/* All but the noise is of half a step. */
 struct step {
     struct noise_words key;
     float spread;
-    real wd, rescale, limit;
+    real half, wd, rescale, limit;
 };
 
 static unsigned slots(const double *p)
@@ -35,23 +34,23 @@ static unsigned slots(const double *p)
 
 static struct step prepare(const double *p, const struct kv_optim_now *now)
 {
-    double half = p[LR] / 2;
     uint64_t seed; /* Any number is one: its bits. */
     struct step k;
 
     memcpy(&seed, &p[SEED], sizeof seed);
     k.key = noise_key(seed, now->key, now->t);
     k.spread = (float)sqrt(p[LR]);
-    k.wd = (real)(half * p[WD]);
-    k.rescale = (real)(half * p[RESCALE]);
-    k.limit = rule_limit(half * p[CLIP]);
+    k.half = (real)(p[LR] / 2);
+    k.wd = (real)p[WD];
+    k.rescale = (real)p[RESCALE];
+    k.limit = rule_limit(p[CLIP]);
     return k;
 }
 
 RULE_FN struct elem update(struct elem e, real g, struct step k)
 {
     g = rule_clip(k.rescale * g, k.limit) + k.wd * e.w;
-    e.w = e.w - g + e.noise;
+    e.w = e.w - k.half * g + e.noise;
     return e;
 }
 
