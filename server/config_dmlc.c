@@ -58,14 +58,19 @@ static enum kv_status check_role(struct settings_error *error)
     return KV_EINVAL;
 }
 
-/* Servers of ps-lite listen on a host that they are told and on any port. */
+/* Servers of ps-lite listen on a host that they are told and on any port; here
+ * on loopback, if they are told none. */
 static bool node_address(char *out, size_t size)
 {
     const char *host = getenv("DMLC_NODE_HOST");
     const char *port = getenv("DMLC_PORT");
+    char root[TEXT_MAX];
 
     if (host == NULL || *host == '\0') {
-        return false;
+        host = "127.0.0.1";
+        if (!legacy_env_root(root, sizeof root)) {
+            return false;
+        }
     }
     snprintf(out, size, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host,
              port != NULL && *port != '\0' ? port : "0");

@@ -62,11 +62,12 @@ static enum kv_status change_own(struct shard *s, struct entry *e,
     struct own_block *b = new_own(s, e, h, &count);
 
     if (b == NULL) {
-        snprintf(why.text, why.size,
-                 "%s of key %u slice %u cannot change: it has %zu settings of "
-                 "its own, announced ones included, of at most %d, or the "
-                 "server has no room left (--arena-dir, --arena-size)",
-                 h->name, e->key_id, e->slice, count, KV_HYPER_OWN_MAX);
+        snprintf(
+            why.text, why.size,
+            "%s of key id %u slice %u cannot change: it has %zu settings of "
+            "its own, announced ones included, of at most %d, or the "
+            "server has no room left (--arena-dir, --arena-size)",
+            h->name, e->key_id, e->slice, count, KV_HYPER_OWN_MAX);
         return KV_ENOSPC;
     }
     set_own(s, e, b);
@@ -120,12 +121,12 @@ static const struct entry *last_of_all(const struct shard *s)
 static enum kv_status too_many(const struct entry *last, const char *name,
                                struct sentence_at why)
 {
-    snprintf(why.text, why.size,
-             "%s cannot change: %d changes for all keys wait for key %u slice "
-             "%u, which is at round %" PRIu64,
-             name, KV_HYPER_ALL_MAX, last == NULL ? 0 : last->key_id,
-             last == NULL ? 0 : last->slice,
-             last == NULL ? 0 : shard_rounds(last));
+    snprintf(
+        why.text, why.size,
+        "%s cannot change: %d changes for all keys wait for key id %u slice "
+        "%u, which is at round %" PRIu64,
+        name, KV_HYPER_ALL_MAX, last == NULL ? 0 : last->key_id,
+        last == NULL ? 0 : last->slice, last == NULL ? 0 : shard_rounds(last));
     return KV_ENOSPC;
 }
 
@@ -222,7 +223,7 @@ enum kv_status shard_hyper(struct shard *s, const struct hyper_change *c,
         return KV_EINVAL;
     }
     if (c->one && one == NULL) {
-        snprintf(error, error_size, "%s of key %u slice %u: %s", c->name,
+        snprintf(error, error_size, "%s of key id %u slice %u: %s", c->name,
                  c->key_id, c->slice, SHARD_DELETED);
         return KV_ENOTFOUND;
     }
@@ -233,7 +234,8 @@ enum kv_status shard_hyper(struct shard *s, const struct hyper_change *c,
     far = c->round == 0 ? NULL : too_far(s, one, c->round);
     if (far != NULL) {
         snprintf(error, error_size,
-                 "%s cannot change from round %" PRIu64 " on: key %u slice %u "
+                 "%s cannot change from round %" PRIu64
+                 " on: key id %u slice %u "
                  "has committed round %" PRIu64
                  "; state a later one, or 0 for the next",
                  c->name, c->round, far->key_id, far->slice, shard_rounds(far));

@@ -37,12 +37,12 @@ static enum kv_status check_desc(struct shard *s, uint32_t rank,
 
     if (s->policy == NULL) {
         return shard_refuse(s, KV_EINVAL,
-                            "rank %u opens key %u before its policy", rank,
+                            "rank %u opens key id %u before its policy", rank,
                             d->key_id);
     }
     if (d->dtype > INT32_MAX || !kv_dtype_known((int)d->dtype)) {
         return shard_refuse(s, KV_EINVAL,
-                            "rank %u opens key %u slice %u with dtype %u, "
+                            "rank %u opens key id %u slice %u with dtype %u, "
                             "which is none",
                             rank, d->key_id, d->slice, d->dtype);
     }
@@ -50,7 +50,7 @@ static enum kv_status check_desc(struct shard *s, uint32_t rank,
     count_max = KV_SLICE_BYTES_MAX / unit;
     if (d->count == 0 || d->count > count_max) {
         return shard_refuse(s, KV_EINVAL,
-                            "rank %u opens key %u slice %u with %" PRIu64
+                            "rank %u opens key id %u slice %u with %" PRIu64
                             " elements: 1 to %zu are possible",
                             rank, d->key_id, d->slice, d->count, count_max);
     }
@@ -63,7 +63,7 @@ static enum kv_status check_same(struct shard *s, uint32_t rank,
 {
     if (d->dtype != (uint32_t)e->dtype || d->count != e->count) {
         return shard_refuse(s, KV_EMISMATCH,
-                            "rank %u opens key %u slice %u as %s[%" PRIu64
+                            "rank %u opens key id %u slice %u as %s[%" PRIu64
                             "], and it is %s[%zu]",
                             rank, d->key_id, d->slice,
                             kv_dtype_name((enum kv_dtype)d->dtype), d->count,
@@ -72,13 +72,13 @@ static enum kv_status check_same(struct shard *s, uint32_t rank,
     if (d->row_length != e->row_length) {
         return shard_refuse(
             s, KV_EMISMATCH,
-            "rank %u opens key %u slice %u with rows of %" PRIu64
+            "rank %u opens key id %u slice %u with rows of %" PRIu64
             ", and it has rows of %u (0: it is dense)",
             rank, d->key_id, d->slice, d->row_length, e->row_length);
     }
     if (e->row_length == 0 && d->width != e->shape.width) {
         return shard_refuse(s, KV_EMISMATCH,
-                            "rank %u opens key %u slice %u with a width of "
+                            "rank %u opens key id %u slice %u with a width of "
                             "%" PRIu64 ", and it is %zu wide",
                             rank, d->key_id, d->slice, d->width,
                             e->shape.width);
@@ -253,7 +253,7 @@ static enum kv_status check_value(struct shard *s, uint32_t rank,
     if (size != right) {
         return shard_refuse(
             s, KV_EMISMATCH,
-            "rank %u initializes key %u slice %u with %zu bytes: "
+            "rank %u initializes key id %u slice %u with %zu bytes: "
             "%s[%" PRIu64 "] has %zu",
             rank, d->key_id, d->slice, size, kv_dtype_name(dtype), d->count,
             right);
@@ -277,7 +277,7 @@ static void create(struct shard *s, uint32_t rank, uint64_t request_id,
         refused(s, rank, request_id,
                 shard_refuse(
                     s, status,
-                    "the server has no room for key %u slice %u: %zu bytes "
+                    "the server has no room for key id %u slice %u: %zu bytes "
                     "(--arena-dir, --arena-max)",
                     d->key_id, d->slice, shard_value_size(s, &shape)));
         return;

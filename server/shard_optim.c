@@ -120,7 +120,7 @@ static enum kv_status check_open(const struct shard *s,
     for (uint32_t at = 0; (e = shard_each(s, &at)) != NULL;) {
         if (e->arrived > 0 && !e->reset && !shard_trains(optim, e)) {
             snprintf(error, error_size,
-                     "key %u slice %u (%s) is none that %s trains, and %u "
+                     "key id %u slice %u (%s) is none that %s trains, and %u "
                      "ranks have pushed to its round",
                      e->key_id, e->slice, kv_dtype_name(e->dtype), optim->name,
                      e->arrived);

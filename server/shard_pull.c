@@ -18,13 +18,13 @@ static enum kv_status check_wanted(struct shard *s, const struct entry *e,
     if (e->row_length == 0) {
         return shard_refuse(
             s, KV_EMISMATCH,
-            "rank %u pulls rows of key %u slice %u, which is dense", rank,
+            "rank %u pulls rows of key id %u slice %u, which is dense", rank,
             e->key_id, e->slice);
     }
     if (w->count == 0 || !shard_rows_valid(e, w->rows, w->count)) {
         return shard_refuse(
             s, KV_EINVAL,
-            "rank %u pulls rows of key %u slice %u that are not "
+            "rank %u pulls rows of key id %u slice %u that are not "
             "ascending or not of its %zu",
             rank, e->key_id, e->slice, e->count / e->row_length);
     }
@@ -70,7 +70,7 @@ static enum kv_status pull(struct shard *s, uint32_t rank, struct entry *e,
     if (round > committed + 1 || shard_has_left(s, rank)) {
         return shard_refuse(s, KV_EINVAL,
                             "rank %u pulls round %" PRIu64
-                            " of key %u slice %u, of which %" PRIu64
+                            " of key id %u slice %u, of which %" PRIu64
                             " are committed",
                             rank, message_rounds(round), e->key_id, e->slice,
                             message_rounds(committed));
@@ -85,7 +85,7 @@ static enum kv_status pull(struct shard *s, uint32_t rank, struct entry *e,
     if (share->pulls) {
         return shard_refuse(s, KV_EEXIST,
                             "rank %u pulls round %" PRIu64
-                            " of key %u slice %u, and waits for %" PRIu64
+                            " of key id %u slice %u, and waits for %" PRIu64
                             " already",
                             rank, message_rounds(round), e->key_id, e->slice,
                             message_rounds(share->pull_round));

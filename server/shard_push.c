@@ -24,7 +24,7 @@ static enum kv_status bad_codec(struct shard *s, const struct entry *e,
     kv_codec_names(names, sizeof names);
     return shard_refuse(
         s, KV_EINVAL,
-        "rank %u pushes key %u slice %u in codec %u; known are %s", rank,
+        "rank %u pushes key id %u slice %u in codec %u; known are %s", rank,
         e->key_id, e->slice, id, names);
 }
 
@@ -37,20 +37,20 @@ static enum kv_status check_rows(struct shard *s, const struct entry *e,
     if (p->rows && e->row_length == 0) {
         return shard_refuse(
             s, KV_EMISMATCH,
-            "rank %u pushes rows to key %u slice %u, which is dense", rank,
+            "rank %u pushes rows to key id %u slice %u, which is dense", rank,
             e->key_id, e->slice);
     }
     if (e->row_length > 0 && codec->plain(e->dtype) == KV_CODEC_PACKED) {
         return shard_refuse(
             s, KV_ENOTSUP,
-            "rank %u pushes key %u slice %u in codec %s, which does "
+            "rank %u pushes key id %u slice %u in codec %s, which does "
             "not carry rows",
             rank, e->key_id, e->slice, codec->name);
     }
     if (p->rows && shard_rows_check(e, codec, p->payload, p->size) != KV_OK) {
         return shard_refuse(
             s, KV_EINVAL,
-            "rank %u pushes key %u slice %u with rows that are not "
+            "rank %u pushes key id %u slice %u with rows that are not "
             "ascending, not of its %zu, or not all there",
             rank, e->key_id, e->slice, e->count / e->row_length);
     }
@@ -71,7 +71,7 @@ static enum kv_status check_payload(struct shard *s, const struct entry *e,
     if (!codec->accepts(e->dtype)) {
         return shard_refuse(
             s, KV_EINVAL,
-            "rank %u pushes key %u slice %u in codec %s, which does "
+            "rank %u pushes key id %u slice %u in codec %s, which does "
             "not carry %s",
             rank, e->key_id, e->slice, codec->name, kv_dtype_name(e->dtype));
     }
@@ -81,11 +81,12 @@ static enum kv_status check_payload(struct shard *s, const struct entry *e,
     }
     right = codec->encoded_size(e->dtype, e->count);
     if (!p->rows && p->size != right && !(p->reset && p->size == 0)) {
-        return shard_refuse(s, KV_EMISMATCH,
-                            "rank %u pushes %zu bytes to key %u slice %u: %zu "
-                            "elements of %s in codec %s have %zu",
-                            rank, p->size, e->key_id, e->slice, e->count,
-                            kv_dtype_name(e->dtype), codec->name, right);
+        return shard_refuse(
+            s, KV_EMISMATCH,
+            "rank %u pushes %zu bytes to key id %u slice %u: %zu "
+            "elements of %s in codec %s have %zu",
+            rank, p->size, e->key_id, e->slice, e->count,
+            kv_dtype_name(e->dtype), codec->name, right);
     }
     *out = codec;
     return KV_OK;
@@ -96,7 +97,7 @@ static enum kv_status check_whole_rows(struct shard *s, const struct entry *e,
 {
     if (e->shape.width == 0) {
         return shard_refuse(s, KV_ENOTSUP,
-                            "rank %u pushes key %u slice %u, whose rows are "
+                            "rank %u pushes key id %u slice %u, whose rows are "
                             "cut, and %s keeps state by rows: use larger "
                             "slices (--slice-bytes) or a row_sparse value",
                             rank, e->key_id, e->slice, s->spec.optim->name);
@@ -112,23 +113,24 @@ static enum kv_status check_rule(struct shard *s, const struct entry *e,
         return KV_OK;
     }
     if (!kv_optim_takes(s->spec.optim, e->dtype)) {
-        return shard_refuse(s, KV_ENOTSUP,
-                            "rank %u pushes key %u slice %u, which is %s: %s "
-                            "trains f32, f64, f16 and bf16",
-                            rank, e->key_id, e->slice, kv_dtype_name(e->dtype),
-                            s->spec.optim->name);
+        return shard_refuse(
+            s, KV_ENOTSUP,
+            "rank %u pushes key id %u slice %u, which is %s: %s "
+            "trains f32, f64, f16 and bf16",
+            rank, e->key_id, e->slice, kv_dtype_name(e->dtype),
+            s->spec.optim->name);
     }
     if (s->spec.optim->rows) {
         return check_whole_rows(s, e, rank);
     }
     if (s->spec.optim->passes > 0 && s->policy->per_rank && e->slices > 1) {
-        return shard_refuse(s, KV_ENOTSUP,
-                            "rank %u pushes key %u slice %u: %s needs the norm "
-                            "of all %u slices of a round, and dist_async has "
-                            "no rounds; use dist_sync or larger slices "
-                            "(--slice-bytes)",
-                            rank, e->key_id, e->slice, s->spec.optim->name,
-                            e->slices);
+        return shard_refuse(
+            s, KV_ENOTSUP,
+            "rank %u pushes key id %u slice %u: %s needs the norm "
+            "of all %u slices of a round, and dist_async has "
+            "no rounds; use dist_sync or larger slices "
+            "(--slice-bytes)",
+            rank, e->key_id, e->slice, s->spec.optim->name, e->slices);
     }
     return KV_OK;
 }
@@ -138,7 +140,7 @@ static enum kv_status refuse_leaver(struct shard *s, const struct entry *e,
                                     uint32_t rank)
 {
     return shard_refuse(s, KV_EINVAL,
-                        "rank %u pushes key %u slice %u, but has left the "
+                        "rank %u pushes key id %u slice %u, but has left the "
                         "rounds: call kvw_join first",
                         rank, e->key_id, e->slice);
 }
@@ -156,14 +158,14 @@ static enum kv_status check_next(struct shard *s, const struct entry *e,
     if (round != committed + 1) {
         return shard_refuse(s, KV_EINVAL,
                             "rank %u pushes round %" PRIu64
-                            " of key %u slice %u: its next is %" PRIu64,
+                            " of key id %u slice %u: its next is %" PRIu64,
                             rank, message_rounds(round), e->key_id, e->slice,
                             message_rounds(committed) + 1);
     }
     if (share != NULL && share->pushed) {
         return shard_refuse(s, KV_EEXIST,
                             "rank %u has pushed round %" PRIu64
-                            " of key %u slice %u before",
+                            " of key id %u slice %u before",
                             rank, message_rounds(round), e->key_id, e->slice);
     }
     if (reset) {
@@ -172,7 +174,7 @@ static enum kv_status check_next(struct shard *s, const struct entry *e,
     if (s->policy->per_rank && s->generation == 0) {
         return shard_refuse(
             s, KV_EINVAL,
-            "rank %u pushes key %u slice %u: dist_async needs an "
+            "rank %u pushes key id %u slice %u: dist_async needs an "
             "optimizer: call kvw_set_optimizer first",
             rank, e->key_id, e->slice);
     }

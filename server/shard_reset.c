@@ -34,10 +34,11 @@ enum kv_status shard_reset(struct shard *s, struct entry *e)
     struct value *next;
 
     if (value == NULL) {
-        return shard_refuse(s, KV_EINVAL,
-                            "nobody brings the value that key %u slice %u is "
-                            "reset to: rank 0 does",
-                            e->key_id, e->slice);
+        return shard_refuse(
+            s, KV_EINVAL,
+            "nobody brings the value that key id %u slice %u is "
+            "reset to: rank 0 does",
+            e->key_id, e->slice);
     }
     next = shard_first(s, &desc, value);
     if (next == NULL) {
@@ -67,7 +68,7 @@ enum kv_status shard_reset_mixed(struct shard *s, struct entry *e,
 {
     enum kv_status status = shard_refuse(
         s, KV_EMISMATCH,
-        "round %" PRIu64 " of key %u slice %u: rank %u %s, but rank %u %s; "
+        "round %" PRIu64 " of key id %u slice %u: rank %u %s, but rank %u %s; "
         "nothing has changed",
         message_rounds(round), e->key_id, e->slice, rank,
         e->reset ? "pushes a gradient" : "resets it", first_in_round(s, e),

@@ -212,10 +212,11 @@ void shard_refuse_round(struct shard *s, struct entry *e, enum kv_status status)
  * everyone is told, so that nobody waits for it unknowing. */
 static void no_room(struct shard *s, struct entry *e)
 {
-    snprintf(s->text, sizeof s->text,
-             "the server has no room left for key %u slice %u: %zu bytes are "
-             "wanted (--arena-dir, --arena-max)",
-             e->key_id, e->slice, shard_value_size(s, &e->shape));
+    snprintf(
+        s->text, sizeof s->text,
+        "the server has no room left for key id %u slice %u: %zu bytes are "
+        "wanted (--arena-dir, --arena-max)",
+        e->key_id, e->slice, shard_value_size(s, &e->shape));
     shard_refuse_round(s, e, KV_ENOSPC);
 }
 

@@ -319,7 +319,7 @@ static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
 
     if (arena_claim(s->arena, r->live) != KV_OK) {
         snprintf(error, error_size,
-                 "the arena is damaged: key %u slice %u points to no block",
+                 "the arena is damaged: key id %u slice %u points to no block",
                  r->key_id, r->slice);
         return KV_EDATALOSS;
     }
@@ -327,14 +327,14 @@ static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
     if (!kv_dtype_known((int)r->dtype) || v->form.slots > KV_OPTIM_SLOTS_MAX ||
         s->policy == NULL || v->seqs != seqs_of(s) || slot_taken(s, r->slot)) {
         snprintf(error, error_size,
-                 "the arena is damaged: key %u slice %u makes no sense",
+                 "the arena is damaged: key id %u slice %u makes no sense",
                  r->key_id, r->slice);
         return KV_EDATALOSS;
     }
     if (r->row_length > 0 && arena_claim(s->arena, v->rows) != KV_OK) {
         snprintf(error, error_size,
-                 "the arena is damaged: key %u slice %u has no rows", r->key_id,
-                 r->slice);
+                 "the arena is damaged: key id %u slice %u has no rows",
+                 r->key_id, r->slice);
         return KV_EDATALOSS;
     }
     status = enter(s, r, v, &e);
@@ -346,10 +346,11 @@ static enum kv_status recover_slice(struct shard *s, struct slice_record *r,
     }
     status = shard_recover_own(s, e);
     if (status != KV_OK) {
-        snprintf(error, error_size,
-                 "the arena is damaged: the settings of key %u slice %u make "
-                 "no sense",
-                 r->key_id, r->slice);
+        snprintf(
+            error, error_size,
+            "the arena is damaged: the settings of key id %u slice %u make "
+            "no sense",
+            r->key_id, r->slice);
     }
     return status;
 }

@@ -292,6 +292,21 @@ enum kv_status arguments_items(struct kvw_op *op, const struct kvw_item *pushes,
     return status == KV_OK ? check_pairs(op, text) : status;
 }
 
+enum kv_status arguments_outs(const struct kvw_op *op,
+                              char text[ARGUMENTS_TEXT_MAX])
+{
+    for (size_t i = 0; i < op->item_count; i++) {
+        const struct key_spec *in = &op->pushes[i].spec;
+        enum kv_status status = keys_compare_forms(in, &op->pulls[i].spec, text,
+                                                   ARGUMENTS_TEXT_MAX);
+
+        if (status != KV_OK) {
+            return status;
+        }
+    }
+    return KV_OK;
+}
+
 static enum kv_status take_keys(struct kvw_op *op, const struct kvw_key *keys,
                                 size_t count, char text[ARGUMENTS_TEXT_MAX])
 {

@@ -47,6 +47,11 @@ KV_MUST_CHECK enum kv_status arguments_items(struct kvw_op *op,
                                              const struct arguments_survey *s,
                                              char text[ARGUMENTS_TEXT_MAX]);
 
+/* Are the pushes, which would be registered, what the pulls are? KV_EMISMATCH.
+ */
+KV_MUST_CHECK enum kv_status arguments_outs(const struct kvw_op *op,
+                                            char text[ARGUMENTS_TEXT_MAX]);
+
 /* Let the pushes read from a copy (KVW_COPY). */
 KV_MUST_CHECK enum kv_status arguments_copy(struct op_pool *pool,
                                             struct kvw_op *op,

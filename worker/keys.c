@@ -175,6 +175,22 @@ enum kv_status keys_compare(const struct key *key, uint32_t rank,
     return KV_EMISMATCH;
 }
 
+enum kv_status keys_compare_forms(const struct key_spec *in,
+                                  const struct key_spec *out, char *error,
+                                  size_t error_size)
+{
+    char name[KEYS_TEXT_MAX];
+    char first[KEYS_FORM_TEXT_MAX], second[KEYS_FORM_TEXT_MAX];
+
+    if (same_form(in, out)) {
+        return KV_OK;
+    }
+    snprintf(error, error_size, "%s: given as %s, but its out is %s",
+             keys_text(in, name), keys_form_text(in, first),
+             keys_form_text(out, second));
+    return KV_EMISMATCH;
+}
+
 /* --- The table ------------------------------------------------------------ */
 
 void keys_init(struct keys *k)

@@ -136,6 +136,11 @@ void keys_free(struct key *key);
 KV_MUST_CHECK enum kv_status keys_cut(struct key *key, uint64_t step,
                                       uint64_t slice_count);
 
+/* Of one key, given and wanted. KV_EMISMATCH, naming key and both forms. */
+KV_MUST_CHECK enum kv_status keys_compare_forms(const struct key_spec *in,
+                                                const struct key_spec *out,
+                                                char *error, size_t error_size);
+
 /* KV_EMISMATCH, naming key, rank and both forms. */
 KV_MUST_CHECK enum kv_status keys_compare(const struct key *key, uint32_t rank,
                                           const struct key_spec *spec,

@@ -234,15 +234,16 @@ int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
  * differ, KVW_EINVAL a key stands twice, KVW_EDATALOSS a server has lost its
  * state, KVW_ESTALE a newer life of this rank has taken over, KVW_ECANCELED the
  * store was closed, KVW_ENOTSUP the optimizer does not train the key's dtype,
- * and what the server says. Nothing is sent or changed unless all keys
- * of the call are right. */
+ * and what the server says. Nothing is sent or changed unless all keys of the
+ * call are right, as far as this worker can know; what only a server can (the
+ * optimizer and the key's dtype), it refuses for that key alone. */
 int kvw_push(struct kvw *kv, const struct kvw_item *items, size_t count,
              const struct kvw_call *call, struct kvw_op **op);
 
 /* Fetch values into each item's tensors (all get the same). Sees this worker's
  * own earlier pushes of that key: under dist_sync the value after the round of
- * the last one, the same on every worker. dtype and shape are the key's. Keeps
- * the tensors' data. */
+ * the last one, the same on every worker. dtype and shape are the key's; rows[]
+ * of a row_sparse tensor, ascending, says which rows. Keeps tensors' data. */
 int kvw_pull(struct kvw *kv, const struct kvw_item *items, size_t count,
              const struct kvw_call *call, struct kvw_op **op);
 
@@ -279,7 +280,8 @@ int kvw_pushpull(struct kvw *kv, const struct kvw_item *items,
                  const struct kvw_item *outs, size_t count,
                  const struct kvw_call *call, struct kvw_op **op);
 
-/* kvw_init(items), then wait for kvw_pull(outs); `outs` NULL: into items. */
+/* kvw_init(items), then wait for kvw_pull(outs); `outs` NULL: into items. If an
+ * out has not its item's key, dtype and shape, nothing is registered. */
 int kvw_broadcast(struct kvw *kv, const struct kvw_item *items,
                   const struct kvw_item *outs, size_t count);
 

@@ -28,7 +28,9 @@ static const struct group {
               "MXNET_KVSTORE_SIZE_LOWER_BOUND",
      .instead = "values are cut by kvstored --slice-bytes"},
     {.names = "MXNET_KVSTORE_REDUCTION_NTHREADS",
-     .instead = "kvstored --shards is the number of threads that sum"},
+     .instead = "KV_THREADS is the number of threads of a local store, "
+                "kvstored --shards that of a server",
+     .on_server = "--shards is the number of threads that sum"},
     {.names = "MXNET_KVSTORE_SERIAL_PUSH",
      .instead = "not needed: sums are in rank order"},
     {.names = "MXNET_KVSTORE_USETREE MXNET_KVSTORE_LOGTREE "

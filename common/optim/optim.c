@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/compute/vector.h"
 
@@ -24,7 +25,7 @@ static const struct kv_optim *const known[] = {
 const struct kv_optim *kv_optim_find(const char *name)
 {
     for (size_t i = 0; i < KNOWN_COUNT; i++) {
-        if (strcmp(known[i]->name, name) == 0) {
+        if (strcasecmp(known[i]->name, name) == 0) {
             return known[i];
         }
     }

@@ -162,7 +162,7 @@ struct kv_optim_spec {
     struct kv_schedule schedule; /* Of the learning rate, which is its base. */
 };
 
-/* NULL if there is none of that name. */
+/* In small or capital letters, as MXNet does it; NULL if there is none. */
 const struct kv_optim *kv_optim_find(const char *name);
 
 /* All names as "adam, sgd" into buf, cut off at size, always terminated.

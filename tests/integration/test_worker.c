@@ -202,6 +202,26 @@ static void test_broadcast_gives_everyone_the_value_of_rank_0(void **state)
     }
 }
 
+static void test_a_broadcast_with_a_wrong_out_registers_nothing(void **state)
+{
+    float in[4] = {1, 2, 3, 4}, out[5];
+    struct kvw_tensor from = kvw_f32(in, 4), small = kvw_f32(out, 4);
+    struct kvw_tensor large = kvw_f32(out, 5);
+    struct kvw_item i = item(kvw_str("b"), &from);
+    struct kvw_item other = item(kvw_str("c"), &small);
+    struct kvw_item wrong = item(kvw_str("b"), &large);
+    struct kvw_item right = item(kvw_str("b"), &small);
+
+    (void)state;
+    assert_int_equal(kvw_broadcast(c.kv[0], &i, &other, 1), KVW_EINVAL);
+    assert_int_equal(kvw_broadcast(c.kv[0], &i, &wrong, 1), KVW_EMISMATCH);
+    assert_non_null(strstr(kvw_error(c.kv[0]), "key 'b'"));
+    assert_non_null(strstr(kvw_error(c.kv[0]), "f32 (5)"));
+    assert_int_equal(kvw_broadcast(c.kv[0], NULL, &right, 1), KVW_EINVAL);
+    expect_ok(c.kv[0], kvw_broadcast(c.kv[0], &i, &right, 1));
+    assert_memory_equal(out, in, sizeof in);
+}
+
 static void test_half_precision_is_summed_in_single(void **state)
 {
     static const enum kvw_dtype dtypes[] = {KVW_F16, KVW_BF16};
@@ -288,6 +308,7 @@ int main(void)
         TEST(test_thousands_of_small_keys_travel_in_one_call, set_up),
         TEST(test_per_device_tensors_are_summed_and_all_filled, set_up_alone),
         TEST(test_broadcast_gives_everyone_the_value_of_rank_0, set_up),
+        TEST(test_a_broadcast_with_a_wrong_out_registers_nothing, set_up),
         TEST(test_half_precision_is_summed_in_single, set_up),
         TEST(test_a_copied_tensor_is_free_at_return, set_up_alone),
         TEST(test_fp16_compression_halves_what_is_sent, set_up_alone),

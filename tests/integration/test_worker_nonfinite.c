@@ -85,6 +85,19 @@ static void test_error_names_the_key_the_round_and_who(void **state)
     pull_and_expect(4, 4, 100);
 }
 
+static void test_of_a_key_in_slices_those_without_it_move(void **state)
+{
+    (void)state;
+    start("lr=1,nonfinite=error", BIG);
+    round_with(NAN, BIG);
+    for (unsigned rank = 0; rank < 2; rank++) {
+        expect_error(c.kv[rank], kvw_wait_all(c.kv[rank], KVW_FOREVER),
+                     KVW_ENONFINITE, "key 'w' round 1", "in elements 0 to ",
+                     NULL);
+    }
+    pull_and_expect(8, 6, BIG);
+}
+
 static void test_a_pushpull_fails_and_has_the_value(void **state)
 {
     struct kvw_tensor in[2], out[2];
@@ -152,6 +165,7 @@ int main(void)
         TEST(test_of_a_key_of_many_slices_one_is_left_out, set_up),
         TEST(test_with_norms_all_slices_are_left_out, set_up),
         TEST(test_error_names_the_key_the_round_and_who, set_up),
+        TEST(test_of_a_key_in_slices_those_without_it_move, set_up),
         TEST(test_a_pushpull_fails_and_has_the_value, set_up),
         TEST(test_async_only_the_pusher_is_told, set_up_async),
         TEST(test_what_a_codec_makes_infinite_is_found, set_up),

@@ -188,6 +188,11 @@ static void test_a_launcher_of_ps_lite_is_understood(void **state)
     setenv("DMLC_PORT", "77", 1);
     accept_line(f, "");
     assert_string_equal(f->c.listen, "10.0.0.7:77");
+
+    unsetenv("DMLC_NODE_HOST"); /* Several on one host. */
+    unsetenv("DMLC_PORT");
+    accept_line(f, "");
+    assert_string_equal(f->c.listen, "127.0.0.1:0");
 }
 
 static void test_everything_wins_over_dmlc(void **state)
@@ -203,7 +208,7 @@ static void test_everything_wins_over_dmlc(void **state)
     assert_string_equal(f->c.listen, "127.0.0.1:9091");
     accept_line(f, "--index 1 --root b:2");
     assert_string_equal(f->c.root, "b:2");
-    assert_string_equal(f->c.listen, "127.0.0.1:9091");
+    assert_string_equal(f->c.listen, "127.0.0.1:0");
     setenv("KV_SERVERS", "2", 1);
     accept_line(f, "");
     assert_int_equal(f->c.servers, 2);

@@ -155,15 +155,23 @@ static void test_every_optimizer_is_listed_and_found(void **state)
     assert_true(kv_optim_names(names, 3) == size && strlen(names) == 2);
 }
 
+static void test_letters_may_be_capital(void **state)
+{
+    (void)state;
+    assert_ptr_equal(kv_optim_find("Adam"), kv_optim_find("adam"));
+    assert_ptr_equal(kv_optim_find("SGD"), kv_optim_find("sgd"));
+    assert_non_null(kv_optim_find("LAMB"));
+}
+
 static void test_wrong_names_are_refused_in_a_sentence(void **state)
 {
-    char right[KV_OPTIM_ERROR_MAX] = "unknown optimizer 'Adam'; known are: ";
+    char right[KV_OPTIM_ERROR_MAX] = "unknown optimizer 'adamm'; known are: ";
     size_t start = strlen(right);
 
     (void)state;
     assert_true(kv_optim_names(right + start, sizeof right - start) <
                 sizeof right - start);
-    refuses("Adam", "lr=0.1", right);
+    refuses("adamm", "lr=0.1", right);
     refuses("sgd", "lr=0.1,beta1=0.9",
             "sgd has no parameter 'beta1'; it has: learning_rate, momentum, "
             "wd, rescale_grad, clip_gradient, begin_num_update, "
@@ -293,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_parameters_decide_how_much_state_there_is),
         cmocka_unit_test(test_parameters_answer_to_their_aliases),
         cmocka_unit_test(test_every_optimizer_is_listed_and_found),
+        cmocka_unit_test(test_letters_may_be_capital),
         cmocka_unit_test(test_wrong_names_are_refused_in_a_sentence),
         cmocka_unit_test(test_a_sentence_has_room_for_every_parameter),
         cmocka_unit_test(test_wrong_numbers_are_refused_in_a_sentence),

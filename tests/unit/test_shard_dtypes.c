@@ -279,8 +279,9 @@ static void test_the_refusal_names_rank_key_and_dtype(void **state)
 
     set_optimizer(f, "adam", "");
     push_any(f, 0, slot, 1, value, sizeof value);
-    expect_refused(f, KV_ENOTSUP,
-                   "rank 0 pushes key 4 slice 0, which is i32: adam trains ");
+    expect_refused(
+        f, KV_ENOTSUP,
+        "rank 0 pushes key id 4 slice 0, which is i32: adam trains ");
 }
 
 /* A round that is open under the old rule is finished under it. */
@@ -295,7 +296,7 @@ static void test_a_rule_does_not_come_over_a_round_it_cannot_end(void **state)
         kv_optim_parse("sgd", "", &spec, f->error, sizeof f->error), KV_OK);
     assert_int_equal(
         shard_optimizer(f->shard, &spec, f->error, sizeof f->error), KV_EBUSY);
-    expect_text(f->error, "key 6 slice 0 (i64) is none that sgd trains");
+    expect_text(f->error, "key id 6 slice 0 (i64) is none that sgd trains");
     push_any(f, 0, slot, 1, i64[ONE], sizeof i64[0]);
     expect_ack(f, 0, slot, 1);
     expect_ack(f, 1, slot, 1);

@@ -80,7 +80,7 @@ static void test_a_differing_creation_names_both(void **state)
     d.dtype = KV_F16;
     shard_open(f->shard, 0, 1, &d, value, 16);
     expect_refused(f, KV_EMISMATCH,
-                   "rank 0 opens key 3 slice 0 as f16[8], and it is f32[4]");
+                   "rank 0 opens key id 3 slice 0 as f16[8], and it is f32[4]");
 }
 
 static void test_impossible_slices_are_refused(void **state)
@@ -121,15 +121,15 @@ static void test_bad_pushes_name_rank_key_and_both_values(void **state)
     expect_refused(f, KV_ENOTFOUND,
                    "rank 1 pushes to slot 99: this shard has 1");
     shard_push(f->shard, 1, slot, 1, 7, g, 32, NULL);
-    expect_refused(f, KV_EINVAL, "rank 1 pushes key 42 slice 0 in codec 7");
+    expect_refused(f, KV_EINVAL, "rank 1 pushes key id 42 slice 0 in codec 7");
     shard_push(f->shard, 1, slot, 1, 0, g, 28, NULL);
-    expect_refused(f, KV_EMISMATCH, "pushes 28 bytes to key 42 slice 0");
+    expect_refused(f, KV_EMISMATCH, "pushes 28 bytes to key id 42 slice 0");
     shard_push(f->shard, 1, slot, 3, 0, g, 32, NULL);
     expect_refused(f, KV_EINVAL,
-                   "pushes round 3 of key 42 slice 0: its next is 1");
+                   "pushes round 3 of key id 42 slice 0: its next is 1");
     push(f, 1, slot, 1, 8, 1);
     push_buffer(f, 1, slot, 1, 8, 1);
-    expect_refused(f, KV_EEXIST, "rank 1 has pushed round 1 of key 42");
+    expect_refused(f, KV_EEXIST, "rank 1 has pushed round 1 of key id 42");
     push(f, 0, slot, 1, 8, 1);
     expect_ack(f, 0, slot, 1);
     expect_ack(f, 1, slot, 1);
@@ -144,7 +144,8 @@ static void test_bad_pulls_are_refused(void **state)
     shard_pull(f->shard, 1, 5, 0);
     expect_refused(f, KV_ENOTFOUND, "rank 1 pulls slot 5: this shard has 1");
     shard_pull(f->shard, 1, slot, 2);
-    expect_refused(f, KV_EINVAL, "pulls round 2 of key 42 slice 0, of which 0");
+    expect_refused(f, KV_EINVAL,
+                   "pulls round 2 of key id 42 slice 0, of which 0");
     shard_pull(f->shard, 1, slot, 1);
     shard_pull(f->shard, 1, slot, 1);
     expect_refused(f, KV_EEXIST, "and waits for 1 already");

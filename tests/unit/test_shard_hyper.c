@@ -150,7 +150,7 @@ static void test_a_committed_round_is_refused_with_both_numbers(void **state)
     expect_moved(f, 1, 1);
     expect_moved(f, 1, 2);
     expect_no_change(f, 1, "lr", 3, 2, "from round 2 on");
-    expect_text(f->error, "key 1 slice 0 has committed round 2");
+    expect_text(f->error, "key id 1 slice 0 has committed round 2");
     expect_no_change(f, ALL, "lr", 3, 1, "committed round 2");
     change(f, 1, "lr", 2, 2); /* A retry of what was done. */
     change(f, 0, "lr", 3, 1);
@@ -208,7 +208,7 @@ static void test_what_no_key_can_have_is_refused(void **state)
     expect_no_change(f, 0, "momentum", 0.5, 9, "momentum");
     expect_no_change(f, 0, "lr_mult", -1, 0, "from 0 to");
     assert_int_equal(try(f, 7, "lr", 1, 0), KV_ENOTFOUND);
-    expect_text(f->error, "key 7");
+    expect_text(f->error, "key id 7");
     set_optimizer(f, "adadelta", "");
     expect_no_change(f, 0, "lr_mult", 1, 0, "no learning_rate for a lr_mult");
     change(f, 0, "rho", 0.5, 0);
@@ -241,7 +241,7 @@ static void test_announcements_are_bounded(void **state)
         change(f, ALL, "lr", (double)i, i + 2);
     }
     assert_int_equal(try(f, ALL, "lr", 1, 1000), KV_ENOSPC);
-    expect_text(f->error, "256 changes for all keys wait for key 0 slice 0");
+    expect_text(f->error, "256 changes for all keys wait for key id 0 slice 0");
     change(f, ALL, "lr", 1, 9); /* Takes another one's place. */
     for (uint64_t i = 0; i < KV_HYPER_OWN_MAX; i++) {
         change(f, 0, "lr", (double)i, i + 2);

@@ -98,8 +98,9 @@ static void test_a_gradient_and_a_reset_make_no_round(void **state)
     for (int i = 0; i < 2; i++) {
         s = next_seen(f);
         expect_status(s, KV_EMISMATCH);
-        expect_text(s->text, "round 1 of key 1 slice 0: rank 1 resets it, but "
-                             "rank 0 pushes a gradient");
+        expect_text(s->text,
+                    "round 1 of key id 1 slice 0: rank 1 resets it, but "
+                    "rank 0 pushes a gradient");
     }
     expect_silence(f);
     expect_state(f, slot, 3);
@@ -121,7 +122,7 @@ static void test_somebody_has_to_bring_the_value(void **state)
     for (int i = 0; i < 2; i++) {
         s = next_seen(f);
         expect_status(s, KV_EINVAL);
-        expect_text(s->text, "nobody brings the value that key 1 slice 0 is "
+        expect_text(s->text, "nobody brings the value that key id 1 slice 0 is "
                              "reset to");
     }
     expect_silence(f);
@@ -136,7 +137,7 @@ static void test_a_value_of_another_size_is_refused(void **state)
     float few[7] = {0};
 
     shard_push_reset(f->shard, 0, slot, 1, few, sizeof few, NULL);
-    expect_refused(f, KV_EMISMATCH, "pushes 28 bytes to key 1 slice 0");
+    expect_refused(f, KV_EMISMATCH, "pushes 28 bytes to key id 1 slice 0");
     expect_state(f, slot, 3);
 }
 
