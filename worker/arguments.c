@@ -205,17 +205,38 @@ static bool has_rows(const struct kvw_item *item)
     return false;
 }
 
+static void look_at_key(const struct kvw_key *key, struct arguments_survey *s)
+{
+    if (key->name == NULL) {
+        s->number = s->number == NULL ? key : s->number;
+        return;
+    }
+    s->name = s->name == NULL ? key : s->name;
+    s->name_bytes += strnlen(key->name, KV_KEY_NAME_MAX) + 1;
+}
+
 void arguments_look(const struct kvw_item *items, size_t count,
                     struct arguments_survey *s)
 {
     for (size_t i = 0; items != NULL && i < count; i++) {
-        const char *name = items[i].key.name;
-
         fetch_ahead(items, i, count);
         s->tensors += items[i].tensor_count;
-        s->name_bytes += name == NULL ? 0 : strnlen(name, KV_KEY_NAME_MAX) + 1;
+        look_at_key(&items[i].key, s);
         s->rows = s->rows || has_rows(&items[i]);
     }
+}
+
+enum kv_status arguments_kind(const struct arguments_survey *s,
+                              char text[ARGUMENTS_TEXT_MAX])
+{
+    if (s->number == NULL || s->name == NULL) {
+        return KV_OK;
+    }
+    snprintf(text, ARGUMENTS_TEXT_MAX,
+             "key %" PRId64 " is an integer, and key '%.200s' a string: the "
+             "keys of a call are of one kind",
+             s->number->number, s->name->name);
+    return KV_EINVAL;
 }
 
 static enum kv_status take_items(struct cursor *at,
@@ -332,7 +353,8 @@ static enum kv_status take_keys(struct kvw_op *op, const struct kvw_key *keys,
 enum kv_status arguments_keys(struct kvw_op *op, const struct kvw_key *keys,
                               size_t count, char text[ARGUMENTS_TEXT_MAX])
 {
-    size_t name_bytes = 0;
+    struct arguments_survey survey = {0};
+    enum kv_status status;
 
     if (keys == NULL || count == 0 || count > KV_KEYS_MAX) {
         snprintf(text, ARGUMENTS_TEXT_MAX, "no keys, or more than %u",
@@ -340,11 +362,13 @@ enum kv_status arguments_keys(struct kvw_op *op, const struct kvw_key *keys,
         return KV_EINVAL;
     }
     for (size_t i = 0; i < count; i++) {
-        const char *name = keys[i].name;
-
-        name_bytes += name == NULL ? 0 : strnlen(name, KV_KEY_NAME_MAX) + 1;
+        look_at_key(&keys[i], &survey);
     }
-    if (op_reserve(op, count, 0, name_bytes) != KV_OK) {
+    status = arguments_kind(&survey, text);
+    if (status != KV_OK) {
+        return status;
+    }
+    if (op_reserve(op, count, 0, survey.name_bytes) != KV_OK) {
         snprintf(text, ARGUMENTS_TEXT_MAX, "out of memory for %zu keys", count);
         return KV_ENOMEM;
     }

@@ -33,11 +33,17 @@ KV_MUST_CHECK enum kv_status arguments_spec(const struct kvw_item *item,
 struct arguments_survey {
     size_t tensors, name_bytes;
     bool rows; /* Some tensor is row_sparse. */
+    /* The first key that is one, or NULL. */
+    const struct kvw_key *number, *name;
 };
 
 /* Adds to `s`, which begins as zeros; `items` may be NULL. */
 void arguments_look(const struct kvw_item *items, size_t count,
                     struct arguments_survey *s);
+
+/* Are the keys all integers or all strings? KV_EINVAL, naming one of each. */
+KV_MUST_CHECK enum kv_status arguments_kind(const struct arguments_survey *s,
+                                            char text[ARGUMENTS_TEXT_MAX]);
 
 /* `pushes` or `pulls` may be NULL, not both; `s` has been told of both. */
 KV_MUST_CHECK enum kv_status arguments_items(struct kvw_op *op,

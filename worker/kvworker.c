@@ -19,7 +19,7 @@ static int take_items(struct kvw *kv, enum op_kind kind,
                       uint32_t flags, struct kvw_op **out)
 {
     char text[ARGUMENTS_TEXT_MAX];
-    struct arguments_survey survey = {0, 0, false};
+    struct arguments_survey survey = {0};
     enum kv_status status;
     bool moves;
     int result;
@@ -32,10 +32,11 @@ static int take_items(struct kvw *kv, enum op_kind kind,
     if (result != KVW_OK) {
         return result;
     }
-    if (moves) {
+    status = arguments_kind(&survey, text);
+    if (status == KV_OK && moves) {
         flags |= kv->lane->duties->scattered ? MOVES_SCATTERED : 0;
         status = moves_take(&kv->pool, *out, pushes, pulls, count, flags, text);
-    } else {
+    } else if (status == KV_OK) {
         status = arguments_items(*out, pushes, pulls, count, &survey, text);
     }
     if (status == KV_OK && !moves && (flags & KVW_COPY) != 0 &&
@@ -121,7 +122,7 @@ static int assign_rows(struct kvw *kv, enum op_kind kind,
 static int assign_all(struct kvw *kv, enum op_kind kind,
                       const struct kvw_item *items, size_t count)
 {
-    struct arguments_survey survey = {0, 0, false};
+    struct arguments_survey survey = {0};
     int result = store_enter(kv, true);
 
     if (result != KVW_OK) {

@@ -125,12 +125,11 @@ static void make_half(struct job *j, size_t k)
 static void make_keys(struct job *j)
 {
     for (size_t k = 0; k < KEYS; k++) {
-        struct kvw_key key;
+        struct kvw_key key = kvw_str(j->names[k]);
 
         j->values[k] = first_values(k, sizes[k]);
         j->gradients[k] = zeros(sizes[k]);
         snprintf(j->names[k], sizeof(j->names[k]), "key.%zu", k);
-        key = k % 2 == 0 ? kvw_str(j->names[k]) : kvw_int((int64_t)k);
         j->value_tensors[k] = kvw_f32(j->values[k], sizes[k]);
         j->gradient_tensors[k] = kvw_f32(j->gradients[k], sizes[k]);
         if (k >= FIRST_HALF) {

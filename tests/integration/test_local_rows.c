@@ -183,9 +183,11 @@ static void test_row_sparse_outs_can_be_left_alone(void **state)
 
     (void)state;
     init(kvw_int(9), 6);
+    init(kvw_str("nine"), 6);
     EACH_KEY_KIND(key)
     {
-        struct kvw_item items[2] = {{*key, &t[0], 1}, {kvw_int(9), &t[1], 1}};
+        struct kvw_key dense = key->name == NULL ? kvw_int(9) : kvw_str("nine");
+        struct kvw_item items[2] = {{*key, &t[0], 1}, {dense, &t[1], 1}};
 
         init_table(*key, KVW_ROW_SPARSE, 4);
         fill(table, ROWS * LENGTH, 8);

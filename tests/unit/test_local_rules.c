@@ -285,6 +285,7 @@ static void
 test_an_optimizer_refuses_integers_by_name_and_changes_none(void **state)
 {
     static const enum kvw_dtype wrong[] = {KVW_I32, KVW_I64, KVW_I8, KVW_U8};
+    static const char *const names[] = {"i", "l", "b", "u"};
 
     (void)state;
     init(kvw_str("w"), 1);
@@ -295,7 +296,7 @@ test_an_optimizer_refuses_integers_by_name_and_changes_none(void **state)
         struct kvw_tensor f = kvw_f32(one, EACH);
         struct kvw_tensor t = {&data, wrong[i], 1, {1}, KVW_DENSE, NULL, 0};
         struct kvw_item items[] = {{kvw_str("w"), &f, 1},
-                                   {kvw_int((int64_t)i), &t, 1}};
+                                   {kvw_str(names[i]), &t, 1}};
 
         fill(one, EACH, 1);
         expect_ok(kvw_init(kv, items + 1, 1));
