@@ -227,16 +227,31 @@ void arguments_look(const struct kvw_item *items, size_t count,
 }
 
 enum kv_status arguments_kind(const struct arguments_survey *s,
+                              enum key_kind stores,
                               char text[ARGUMENTS_TEXT_MAX])
 {
-    if (s->number == NULL || s->name == NULL) {
-        return KV_OK;
+    if (s->number != NULL && s->name != NULL) {
+        snprintf(text, ARGUMENTS_TEXT_MAX,
+                 "key %" PRId64 " is an integer, and key '%.200s' a string: "
+                 "the keys of a store are of one kind",
+                 s->number->number, s->name->name);
+        return KV_EINVAL;
     }
-    snprintf(text, ARGUMENTS_TEXT_MAX,
-             "key %" PRId64 " is an integer, and key '%.200s' a string: the "
-             "keys of a call are of one kind",
-             s->number->number, s->name->name);
-    return KV_EINVAL;
+    if (s->name != NULL && stores == KEYS_INTEGERS) {
+        snprintf(text, ARGUMENTS_TEXT_MAX,
+                 "key '%.200s' is a string, and the keys of this store are "
+                 "integers",
+                 s->name->name);
+        return KV_EINVAL;
+    }
+    if (s->number != NULL && stores == KEYS_STRINGS) {
+        snprintf(text, ARGUMENTS_TEXT_MAX,
+                 "key %" PRId64 " is an integer, and the keys of this store "
+                 "are strings",
+                 s->number->number);
+        return KV_EINVAL;
+    }
+    return KV_OK;
 }
 
 static enum kv_status take_items(struct cursor *at,
@@ -364,7 +379,7 @@ enum kv_status arguments_keys(struct kvw_op *op, const struct kvw_key *keys,
     for (size_t i = 0; i < count; i++) {
         look_at_key(&keys[i], &survey);
     }
-    status = arguments_kind(&survey, text);
+    status = arguments_kind(&survey, KEYS_ANY, text);
     if (status != KV_OK) {
         return status;
     }

@@ -41,8 +41,13 @@ struct arguments_survey {
 void arguments_look(const struct kvw_item *items, size_t count,
                     struct arguments_survey *s);
 
-/* Are the keys all integers or all strings? KV_EINVAL, naming one of each. */
+/* What a store's keys are; any until there are some. */
+enum key_kind { KEYS_ANY, KEYS_INTEGERS, KEYS_STRINGS };
+
+/* Are the keys all integers or all strings, as the store's are? KV_EINVAL,
+ * naming a key, and another or what the store has. */
 KV_MUST_CHECK enum kv_status arguments_kind(const struct arguments_survey *s,
+                                            enum key_kind stores,
                                             char text[ARGUMENTS_TEXT_MAX]);
 
 /* `pushes` or `pulls` may be NULL, not both; `s` has been told of both. */

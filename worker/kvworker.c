@@ -20,6 +20,7 @@ static int take_items(struct kvw *kv, enum op_kind kind,
 {
     char text[ARGUMENTS_TEXT_MAX];
     struct arguments_survey survey = {0};
+    enum key_kind stores = KEYS_ANY;
     enum kv_status status;
     bool moves;
     int result;
@@ -28,11 +29,13 @@ static int take_items(struct kvw *kv, enum op_kind kind,
     arguments_look(pulls, count, &survey);
     moves = kind == OP_TRANSFER && survey.rows;
     result = store_take(kv, moves ? OP_MOVES : kind, out);
-
     if (result != KVW_OK) {
         return result;
     }
-    status = arguments_kind(&survey, text);
+    if (kind == OP_INIT) {
+        stores = (enum key_kind)atomic_load(&kv->key_kind);
+    }
+    status = arguments_kind(&survey, stores, text);
     if (status == KV_OK && moves) {
         flags |= kv->lane->duties->scattered ? MOVES_SCATTERED : 0;
         status = moves_take(&kv->pool, *out, pushes, pulls, count, flags, text);
@@ -94,7 +97,14 @@ static int assign(struct kvw *kv, enum op_kind kind,
     struct kvw_op *op;
     int result = take_items(kv, kind, items, NULL, count, 0, &op);
 
-    return result == KVW_OK ? store_run(kv, op) : result;
+    if (result == KVW_OK) {
+        result = store_run(kv, op);
+    }
+    if (result == KVW_OK && kind == OP_INIT) { /* For the store's life. */
+        atomic_store(&kv->key_kind,
+                     items->key.name != NULL ? KEYS_STRINGS : KEYS_INTEGERS);
+    }
+    return result;
 }
 
 /* Of row_sparse tensors that lack rows, whole ones are made first. */

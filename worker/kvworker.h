@@ -212,7 +212,7 @@ struct kvw_call {
  * keys is registered here; calling it again is fine.
  * Errors: KVW_EEXIST this process has registered the key before, KVW_EMISMATCH
  * dtype or shape differ from rank 0's (both are named), KVW_EINVAL a key stands
- * twice in the call, or it has integers and strings as keys, KVW_ENOSPC. */
+ * twice, or integers and strings would be keys of one store, KVW_ENOSPC. */
 int kvw_init(struct kvw *kv, const struct kvw_item *items, size_t count);
 
 /* Add this worker's gradients: each item's tensors are summed, left to right,

@@ -26,6 +26,7 @@ struct kvw {
     struct lane *lane;
     atomic_bool closing; /* Callbacks look at it, too. */
     atomic_bool barrier_before_exit;
+    atomic_int key_kind; /* enum key_kind, since the first kvw_init(). */
 };
 
 /* First of all: may this caller use the store, and may it wait? */

@@ -44,12 +44,12 @@ static void broadcast_keys(int first, int count, uint64_t rows,
 }
 
 /* Two devices of rank + 1 each, in place, three times: always the same sum. */
-static void pushpull_in_place(const char *name, uint64_t rows, uint64_t columns)
+static void pushpull_in_place(int key, uint64_t rows, uint64_t columns)
 {
     struct kvw_item both;
     struct value v;
 
-    value_open(&v, kvw_str(name), KVW_F32, KVW_DENSE, rows, columns);
+    value_open(&v, kvw_int(key), KVW_F32, KVW_DENSE, rows, columns);
     value_init(&v, 1);
     both = (struct kvw_item){v.key, v.in, DEVICES};
     value_want(&v, (float)(workers * (workers + 1)));
@@ -74,9 +74,9 @@ static void custom(void)
     broadcast_keys(300, 10, 1200, 1200); /* MXNet: 100, too. */
     broadcast_keys(400, 100, 2, 3);
     broadcast_keys(500, 10, 1200, 1200);
-    pushpull_in_place("small", 2, 3);
-    pushpull_in_place("big", 1200, 1200);
-    pushpull_in_place("irregular", 1211, 1211);
+    pushpull_in_place(600, 2, 3);
+    pushpull_in_place(601, 1200, 1200);
+    pushpull_in_place(602, 1211, 1211);
 }
 
 /* --- async ---------------------------------------------------------------- */

@@ -73,8 +73,10 @@ static void init_keys(int first, int count, size_t shape)
 {
     for (int i = 0; i < count; i++) {
         struct value v;
+        char name[24];
 
-        value_open(&v, kvw_int(first + i), dtypes[i >= count / 2], KVW_DENSE,
+        snprintf(name, sizeof name, "init.%d", first + i);
+        value_open(&v, kvw_str(name), dtypes[i >= count / 2], KVW_DENSE,
                    shapes[shape].rows, shapes[shape].columns);
         value_init(&v, (float)i);
         value_pull(&v);

@@ -7,7 +7,7 @@
 
 /* --- Steps ---------------------------------------------------------------- */
 
-static const struct kvw_key big = {"big", 0}, small = {NULL, 7};
+static const struct kvw_key big = {"big", 0}, small = {"7", 0};
 
 static void begin(const char *params)
 {

@@ -13,15 +13,15 @@ static void test_any_worker_lists_the_keys_of_the_job(void **state)
     (void)state;
     expect_list(1, "");
     init(0, kvw_str("w"), w[0], 3);
-    init(0, kvw_int(-7), w[0], BIG);
+    init(0, kvw_str("-7"), w[0], BIG);
     expect_ok(c.kv[0], kvw_init(c.kv[0], &rows, 1));
-    expect_list(1, "'w':0/0[1:3]x1 -7:0/0[1:300000]x3 'table':0/1[2:4]x1 ");
-    delete_key(1, kvw_int(-7));
-    init(0, kvw_int(-7), w[0], 5);
-    expect_list(0, "'w':0/0[1:3]x1 'table':0/1[2:4]x1 -7:0/0[1:5]x1 ");
+    expect_list(1, "'w':0/0[1:3]x1 '-7':0/0[1:300000]x3 'table':0/1[2:4]x1 ");
+    delete_key(1, kvw_str("-7"));
+    init(0, kvw_str("-7"), w[0], 5);
+    expect_list(0, "'w':0/0[1:3]x1 'table':0/1[2:4]x1 '-7':0/0[1:5]x1 ");
     cluster_kill(&c, 0);
     cluster_restart(&c, 0);
-    expect_list(1, "'w':0/0[1:3]x1 'table':0/1[2:4]x1 -7:0/0[1:5]x1 ");
+    expect_list(1, "'w':0/0[1:3]x1 'table':0/1[2:4]x1 '-7':0/0[1:5]x1 ");
 }
 
 enum { MANY = 1000 };
@@ -144,18 +144,18 @@ static void test_a_name_can_be_registered_again_in_another_form(void **state)
 {
     (void)state;
     init_all(kvw_str("w"), 3, 1);
-    init_all(kvw_int(5), BIG, 1);
+    init_all(kvw_str("5"), BIG, 1);
     round_of(kvw_str("w"), 3, 2);
     for (unsigned life = 1; life <= 20; life++) {
         delete_key(life % 2, kvw_str("w"));
-        delete_key(life % 2, kvw_int(5));
+        delete_key(life % 2, kvw_str("5"));
         init_all(kvw_str("w"), 3 + life, (float)life);
-        init_all(kvw_int(5), BIG - life, (float)life);
+        init_all(kvw_str("5"), BIG - life, (float)life);
         pull(0, kvw_str("w"), w[0], 3 + life);
         expect_ok(c.kv[0], kvw_wait_all(c.kv[0], KVW_FOREVER));
         expect_all(w[0], 3 + life, (float)life);
         assert_int_equal(version(0, kvw_str("w")), 0);
-        round_of(kvw_int(5), BIG - life, 3);
+        round_of(kvw_str("5"), BIG - life, 3);
         expect_all(w[1], BIG - life, 6);
         round_of(kvw_str("w"), 3 + life, 4);
         expect_all(w[1], 3 + life, 8);
@@ -306,15 +306,18 @@ static void test_killed_servers_do_not_disturb_lives_and_deaths(void **state)
     init_all(kvw_str("stays"), 3, 1);
     pthread_create(&k.thread, NULL, keep_killing, &k);
     for (int i = 0; i < 60; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "%d", i);
         init_all(kvw_str("w"), BIG, (float)i);
-        init_all(kvw_int(i), 100, (float)i);
+        init_all(kvw_str(name), 100, (float)i);
         atomic_fetch_add(&k.steps, 1);
         round_of(kvw_str("w"), BIG, 1);
         atomic_fetch_add(&k.steps, 1);
         expect_all(w[0], BIG, 2);
         round_of(kvw_str("stays"), 3, (float)i);
         delete_key((unsigned)i % 2, kvw_str("w"));
-        delete_key((unsigned)i % 2, kvw_int(i));
+        delete_key((unsigned)i % 2, kvw_str(name));
         atomic_fetch_add(&k.steps, 1);
     }
     atomic_store(&k.over, true);

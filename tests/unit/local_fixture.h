@@ -47,6 +47,13 @@ static inline int tear_down(void **state)
     return 0;
 }
 
+/* A store's keys are of one kind: those of the other need one of their own. */
+static inline void another_store(void)
+{
+    kvw_close(kv);
+    assert_int_equal(set_up(NULL), 0);
+}
+
 /* --- Steps ---------------------------------------------------------------- */
 
 static inline void expect_ok(int status)
