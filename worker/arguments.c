@@ -328,19 +328,38 @@ enum kv_status arguments_items(struct kvw_op *op, const struct kvw_item *pushes,
     return status == KV_OK ? check_pairs(op, text) : status;
 }
 
-enum kv_status arguments_outs(const struct kvw_op *op,
+static enum kv_status check_out(size_t i, const struct key_spec *in,
+                                const struct key_spec *out,
+                                char text[ARGUMENTS_TEXT_MAX])
+{
+    char given[KEYS_TEXT_MAX], wanted[KEYS_TEXT_MAX];
+
+    if (same_key(in, out)) {
+        return keys_compare_forms(in, out, text, ARGUMENTS_TEXT_MAX);
+    }
+    snprintf(text, ARGUMENTS_TEXT_MAX,
+             "item %zu gives %.240s, but its out is of %.200s", i,
+             keys_text(in, given), keys_text(out, wanted));
+    return KV_EINVAL;
+}
+
+enum kv_status arguments_outs(const struct kvw_item *items,
+                              const struct kvw_item *outs, size_t count,
                               char text[ARGUMENTS_TEXT_MAX])
 {
-    for (size_t i = 0; i < op->item_count; i++) {
-        const struct key_spec *in = &op->pushes[i].spec;
-        enum kv_status status = keys_compare_forms(in, &op->pulls[i].spec, text,
-                                                   ARGUMENTS_TEXT_MAX);
+    enum kv_status status = KV_OK;
+    struct key_spec in, out;
 
-        if (status != KV_OK) {
-            return status;
+    for (size_t i = 0; items != NULL && status == KV_OK && i < count; i++) {
+        status = arguments_spec(&items[i], &in, text);
+        if (status == KV_OK) {
+            status = arguments_spec(&outs[i], &out, text);
+        }
+        if (status == KV_OK) {
+            status = check_out(i, &in, &out, text);
         }
     }
-    return KV_OK;
+    return status;
 }
 
 static enum kv_status take_keys(struct kvw_op *op, const struct kvw_key *keys,

@@ -58,9 +58,11 @@ KV_MUST_CHECK enum kv_status arguments_items(struct kvw_op *op,
                                              const struct arguments_survey *s,
                                              char text[ARGUMENTS_TEXT_MAX]);
 
-/* Are the pushes, which would be registered, what the pulls are? KV_EMISMATCH.
- */
-KV_MUST_CHECK enum kv_status arguments_outs(const struct kvw_op *op,
+/* Has each out its item's key, dtype and shape? KV_EINVAL, KV_EMISMATCH.
+ * `items` may be NULL. */
+KV_MUST_CHECK enum kv_status arguments_outs(const struct kvw_item *items,
+                                            const struct kvw_item *outs,
+                                            size_t count,
                                             char text[ARGUMENTS_TEXT_MAX]);
 
 /* Let the pushes read from a copy (KVW_COPY). */

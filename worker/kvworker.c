@@ -175,22 +175,12 @@ int kvw_pushpull(struct kvw *kv, const struct kvw_item *items,
     return transfer(kv, items, outs == NULL ? items : outs, count, call, op);
 }
 
-/* As a pushpull would be checked; nothing is started. */
-static int check_broadcast(struct kvw *kv, const struct kvw_item *items,
-                           const struct kvw_item *outs, size_t count)
+static int check_outs(const struct kvw *kv, const struct kvw_item *items,
+                      const struct kvw_item *outs, size_t count)
 {
     char text[ARGUMENTS_TEXT_MAX];
-    enum kv_status status = KV_OK;
-    struct kvw_op *op;
-    int result = take_items(kv, OP_TRANSFER, items, outs, count, 0, &op);
+    enum kv_status status = arguments_outs(items, outs, count, text);
 
-    if (result != KVW_OK) {
-        return result;
-    }
-    if (op->kind == OP_TRANSFER) {
-        status = arguments_outs(op, text);
-    }
-    op_drop(&kv->pool, op);
     return status == KV_OK ? KVW_OK : failure(kv->number, status, "%s", text);
 }
 
@@ -198,14 +188,8 @@ int kvw_broadcast(struct kvw *kv, const struct kvw_item *items,
                   const struct kvw_item *outs, size_t count)
 {
     struct kvw_op *op = NULL;
-    int result = store_enter(kv, true);
+    int result = outs == NULL ? KVW_OK : check_outs(kv, items, outs, count);
 
-    if (result == KVW_OK && items == NULL) {
-        result = missing_items(kv);
-    }
-    if (result == KVW_OK && outs != NULL) {
-        result = check_broadcast(kv, items, outs, count);
-    }
     if (result == KVW_OK) {
         result = kvw_init(kv, items, count);
     }

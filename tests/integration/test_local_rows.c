@@ -205,6 +205,20 @@ static void test_row_sparse_outs_can_be_left_alone(void **state)
     }
 }
 
+static void test_a_broadcast_into_another_table_registers_nothing(void **state)
+{
+    struct kvw_tensor from = whole(KVW_ROW_SPARSE), out = whole(KVW_ROW_SPARSE);
+    struct kvw_item in = {kvw_str("t"), &from, 1};
+    struct kvw_item wrong = {kvw_str("t"), &out, 1};
+
+    (void)state;
+    out.shape[0]++;
+    expect_error(kvw_broadcast(kv, &in, &wrong, 1), KVW_EMISMATCH, "key 't'",
+                 "its out");
+    out.shape[0]--;
+    expect_ok(kvw_broadcast(kv, &in, &wrong, 1));
+}
+
 static void test_rows_are_not_pulled_into_a_dense_tensor(void **state)
 {
     int64_t id = 0;
@@ -296,6 +310,7 @@ int main(void)
         TEST(test_rows_of_a_key_of_the_other_kind_are_not_there),
         TEST(test_the_rows_that_ids_name_are_pulled),
         TEST(test_row_sparse_outs_can_be_left_alone),
+        TEST(test_a_broadcast_into_another_table_registers_nothing),
         TEST(test_rows_are_not_pulled_into_a_dense_tensor),
         TEST(test_two_whole_pushes_of_ones_are_twos),
         TEST(test_a_row_that_is_none_is_named),
